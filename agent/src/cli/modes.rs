@@ -1,0 +1,276 @@
+//! What each mode of the command line does.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use infini_protocol::agent::{AgentBody, AgentMessage, Metrics};
+use infini_protocol::encode::agent_line;
+use zeroize::Zeroizing;
+
+use super::{Arguments, EXIT_CONFIG, EXIT_FAILURE, EXIT_OK};
+use crate::auth::audit::AuditFile;
+use crate::auth::replay::NonceJournal;
+use crate::auth::secret::{self, Found, SecretError};
+use crate::auth::{Authenticator, Trust};
+use crate::clock;
+use crate::collector::DataCollector;
+use crate::collector::linux::{LinuxCollector, Roots};
+use crate::communication::{BorrowPolicy, LinkSettings, VirtioSerial};
+use crate::config::settings::SETTINGS;
+use crate::config::{Auth, Config, ConfigError, DEFAULT_FILE, Layers, Loaded};
+use crate::diagnose;
+use crate::identity::Identity;
+use crate::identity::linux::machine_facts;
+use crate::logging;
+use crate::panics;
+use crate::service::state::Machine;
+use crate::service::{InfiniService, Parts, Reloaded};
+use crate::supervisor::Supervisor;
+
+/// What the process was started with. The secret is no longer in its environment.
+struct Start {
+    file: Option<PathBuf>,
+    environment: BTreeMap<String, String>,
+    command_line: Vec<(&'static str, &'static str, String)>,
+    secret: Option<Zeroizing<Vec<u8>>>,
+    credentials: Option<PathBuf>,
+}
+
+/// Runs one mode and gives the process's exit code.
+pub(super) fn run(arguments: &Arguments) -> u8 {
+    let secret = secret::take_from_environment();
+    let start = match secret {
+        Ok(secret) => Start::new(arguments, secret),
+        Err(error) => {
+            eprintln!("infiniservice: cannot take the secret out of the environment: {error}");
+            return EXIT_FAILURE;
+        }
+    };
+    let loaded = match start.load() {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("infiniservice: the configuration cannot be used:\n{error}");
+            return EXIT_CONFIG;
+        }
+    };
+    if arguments.print_config {
+        return print(&loaded.print());
+    }
+    if arguments.check_config {
+        return check_config(&start, &loaded);
+    }
+    if arguments.diagnose {
+        let report = diagnose::examine(&loaded, &start.find_secret(&loaded.config), &Roots::default());
+        let text = if arguments.json { report.to_json() } else { report.to_string() };
+        return print(&text).max(if report.is_healthy() { EXIT_OK } else { EXIT_FAILURE });
+    }
+    if arguments.once {
+        return once(&loaded);
+    }
+    serve(start, loaded)
+}
+
+impl Start {
+    fn new(arguments: &Arguments, secret: Option<Zeroizing<Vec<u8>>>) -> Self {
+        let variable = |name: &'static str| Some((name.to_owned(), std::env::var(name).ok()?));
+        let mut command_line = Vec::new();
+        if let Some(device) = &arguments.device {
+            command_line.push(("communication.device", "--device", device.clone()));
+        }
+        if arguments.debug {
+            command_line.push(("log.level", "--debug", "debug".to_owned()));
+        }
+        Self {
+            file: arguments.config.clone(),
+            environment: SETTINGS.iter().filter_map(|setting| variable(setting.environment?)).collect(),
+            command_line,
+            secret,
+            credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+        }
+    }
+
+    /// Reads the configuration, as at the start so at every reload.
+    fn load(&self) -> Result<Loaded, ConfigError> {
+        let text = match &self.file {
+            Some(path) => Some((path.clone(), read(path)?)),
+            None if Path::new(DEFAULT_FILE).exists() => Some((DEFAULT_FILE.into(), read(Path::new(DEFAULT_FILE))?)),
+            None => None,
+        };
+        Loaded::from_layers(&Layers {
+            file: text.as_ref().map(|(path, text)| (path.as_path(), text.as_str())),
+            environment: self.environment.clone(),
+            command_line: self.command_line.clone(),
+        })
+    }
+
+    fn find_secret(&self, config: &Config) -> Result<Option<Found>, SecretError> {
+        secret::find(self.secret.clone(), self.credentials.as_deref(), &config.secret_file)
+    }
+
+    fn trust(&self, config: &Config) -> Trust {
+        if config.auth == Auth::None {
+            tracing::warn!("auth is \"none\": whoever reaches the port is believed");
+            return Trust::Everyone;
+        }
+        match self.find_secret(config) {
+            Ok(Some(found)) => {
+                tracing::info!(origin = found.origin, "the host is believed by its shared secret");
+                Trust::Secret(found.key)
+            }
+            Ok(None) => {
+                tracing::warn!("there is no shared secret: samples are sent, nothing is taken from the host");
+                Trust::Locked
+            }
+            Err(error) => {
+                tracing::error!(%error, "the shared secret is not used: samples are sent, nothing is taken from the host");
+                Trust::Locked
+            }
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
+}
+
+fn print(text: &str) -> u8 {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => EXIT_OK,
+        Err(_) => EXIT_FAILURE,
+    }
+}
+
+fn check_config(start: &Start, loaded: &Loaded) -> u8 {
+    let mut problems = loaded.warnings.clone();
+    if let Err(error) = start.find_secret(&loaded.config) {
+        problems.push(error.to_string());
+    }
+    for problem in &problems {
+        eprintln!("{problem}");
+    }
+    if !problems.is_empty() {
+        return EXIT_CONFIG;
+    }
+    match &loaded.file {
+        Some(path) => print(&format!("{} is in order\n", path.display())),
+        None => print("there is no configuration file; the defaults are in order\n"),
+    }
+}
+
+fn once(loaded: &Loaded) -> u8 {
+    let mut settings = loaded.config.collector.settings.clone();
+    // There is no later sample for what would be late in this one.
+    settings.first_after.clear();
+    settings.deadlines.clear();
+    let sample = runtime().map(|runtime| {
+        runtime.block_on(async {
+            let mut collector = DataCollector::spawn(|| LinuxCollector::new(Roots::default()), settings);
+            collector.request();
+            collector.next_sample().await
+        })
+    });
+    let body = match sample {
+        Ok(data) => AgentBody::Metrics(Box::new(Metrics { data })),
+        Err(error) => {
+            eprintln!("infiniservice: cannot start: {error}");
+            return EXIT_FAILURE;
+        }
+    };
+    match agent_line(AgentMessage { timestamp: clock::now(), body }, loaded.config.limits.max_line_bytes) {
+        Ok(line) => print(&String::from_utf8_lossy(&line)),
+        Err(error) => {
+            eprintln!("infiniservice: {error}");
+            EXIT_FAILURE
+        }
+    }
+}
+
+fn serve(start: Start, loaded: Loaded) -> u8 {
+    panics::end_the_process_otherwise();
+    let log_level = logging::start(loaded.config.log.level);
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let result = runtime().and_then(|runtime| {
+        runtime.block_on(async {
+            let reload_level = move |loaded: &Loaded| log_level.set(loaded.config.log.level);
+            InfiniService::new(assemble(start, loaded, reload_level)?).run().await;
+            Ok(())
+        })
+    });
+    match result {
+        Ok(()) => EXIT_OK,
+        Err(error) => {
+            tracing::error!(%error, "cannot start");
+            EXIT_FAILURE
+        }
+    }
+}
+
+/// Starts the parts of the agent.
+fn assemble(start: Start, loaded: Loaded, reload_level: impl Fn(&Loaded) + 'static) -> io::Result<Parts> {
+    let config = &loaded.config;
+    let identity = Identity::new(config.vm_id.as_deref(), machine_facts(&Roots::default()));
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        vm_id = identity.vm_id,
+        origin = identity.vm_id_origin,
+        session_id = identity.session_id,
+        "started"
+    );
+    let trust = start.trust(config);
+    let borrow = borrow_policy(config, &trust);
+    let link = LinkSettings {
+        endpoint: config.communication.device.clone(),
+        borrow,
+        max_line_bytes: config.limits.max_line_bytes,
+        ..LinkSettings::default()
+    };
+    Ok(Parts {
+        collector: DataCollector::spawn(|| LinuxCollector::new(Roots::default()), config.collector.settings.clone()),
+        communication: VirtioSerial::spawn(link),
+        authenticator: Authenticator::new(trust, journal(&config.state_dir)),
+        audit: AuditFile::new(config.state_dir.join("auth.log")),
+        machine: Machine::new(identity, config.collector.interval, Instant::now()),
+        supervisor: Supervisor::connect()?,
+        reload: Box::new(move |_| {
+            let loaded = start.load().map_err(|error| error.to_string())?;
+            reload_level(&loaded);
+            for warning in &loaded.warnings {
+                tracing::warn!("{warning}");
+            }
+            let trust = start.trust(&loaded.config);
+            if loaded.config.communication.borrow && borrow_policy(&loaded.config, &trust) != borrow {
+                tracing::warn!(
+                    "whether a port that is not named for this agent is borrowed changes with the secret from the next start on"
+                );
+            }
+            Ok(Reloaded { loaded, trust })
+        }),
+        loaded,
+    })
+}
+
+/// A host on a port that is not named for this agent can only prove itself by a secret.
+pub(crate) fn borrow_policy(config: &Config, trust: &Trust) -> BorrowPolicy {
+    match trust {
+        _ if !config.communication.borrow => BorrowPolicy::SwitchedOff,
+        Trust::Secret(_) => BorrowPolicy::Allowed,
+        Trust::Locked | Trust::Everyone => BorrowPolicy::NoSecret,
+    }
+}
+
+fn journal(state_dir: &Path) -> NonceJournal {
+    let path = state_dir.join("nonces");
+    NonceJournal::open(&path).unwrap_or_else(|error| {
+        tracing::warn!(path = %path.display(), %error, "a restart of the agent will forget which commands it has seen");
+        NonceJournal::in_memory()
+    })
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}

@@ -1,0 +1,221 @@
+//! Which file systems are really mounted: `/proc/self/mountinfo`.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use infini_protocol::Text;
+
+use super::scan::{fields, lines, text};
+
+/// File systems that need no block device and still hold data. All others of that kind (tmpfs, overlay, cgroup, autofs, nsfs, ...) are the
+/// kernel's own or views of what is mounted elsewhere. Asking autofs would even mount something.
+const WITHOUT_DEVICE: [&str; 21] = [
+    "9p", "afs", "beegfs", "btrfs", "ceph", "cifs", "coda", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "orangefs",
+    "prl_fs", "smb3", "smbfs", "ubifs", "vboxsf", "virtiofs", "vmhgfs", "zfs",
+];
+
+/// Those of them that ask another machine, which may be away.
+const REMOTE: [&str; 13] =
+    ["9p", "afs", "beegfs", "ceph", "cifs", "coda", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "orangefs", "smb3"];
+
+/// Images that are written once and then are always full: snaps, live systems, CDs.
+const IMAGES: [&str; 6] = ["squashfs", "erofs", "iso9660", "cramfs", "romfs", "udf"];
+
+/// FUSE programs that show what is stored elsewhere, or nothing that is stored.
+const FUSE_VIEWS: [&str; 9] = [
+    "fuse.lxcfs",
+    "fuse.portal",
+    "fuse.gvfsd-fuse",
+    "fuse.snapfuse",
+    "fuse.squashfuse",
+    "fuse.squashfuse_ll",
+    "fuse.fuse-overlayfs",
+    "fuse.archivemount",
+    "fuse.vmware-vmblock",
+];
+
+/// A mounted file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Where it is mounted.
+    pub mount_point: PathBuf,
+    /// Its type.
+    pub filesystem: Text,
+    /// What is mounted: a device, `server:/export`.
+    pub source: Text,
+    /// Whether asking it may take as long as another machine likes.
+    pub is_remote: bool,
+}
+
+/// A line of mountinfo, in the words of proc(5).
+struct Line<'t> {
+    id: u64,
+    parent: u64,
+    device: &'t [u8],
+    root: &'t [u8],
+    mount_point: PathBuf,
+    filesystem: &'t str,
+    source: &'t [u8],
+}
+
+/// The file systems that hold data and can be reached, each once however often it is mounted; local ones first, each kind in the order in
+/// which the kernel lists them. `on_device` are the types of [`types_on_devices`].
+pub fn select(mountinfo: &[u8], on_device: impl Fn(&str) -> bool) -> Vec<Mount> {
+    let all: Vec<Line<'_>> = lines(mountinfo).filter_map(parse).collect();
+    let mut chosen: Vec<&Line<'_>> = Vec::new();
+    for line in all.iter().filter(|line| holds_data(line.filesystem, &on_device) && is_reachable(line, &all)) {
+        match chosen.iter_mut().find(|other| other.device == line.device) {
+            Some(other) if precedence(line) < precedence(other) => *other = line,
+            Some(_) => {}
+            None => chosen.push(line),
+        }
+    }
+    let mut mounts: Vec<Mount> = chosen.into_iter().map(Line::mount).collect();
+    mounts.sort_by_key(|mount| mount.is_remote);
+    mounts
+}
+
+/// The types that live on block devices: those that `/proc/filesystems` lists and does not mark as `nodev`. Types that only the kernel itself
+/// mounts, such as nsfs, are not listed at all.
+pub fn types_on_devices(filesystems: &[u8]) -> Vec<&str> {
+    lines(filesystems).filter_map(|line| std::str::from_utf8(line.strip_prefix(b"\t")?).ok()).collect()
+}
+
+/// Of several mounts of one file system (bind mounts, subvolumes) the root directory goes first, then one that shows the whole file
+/// system, then the shortest path.
+fn precedence(line: &Line<'_>) -> (bool, bool, usize) {
+    (line.mount_point != Path::new("/"), line.root != b"/", line.mount_point.as_os_str().len())
+}
+
+fn holds_data(filesystem: &str, on_device: impl Fn(&str) -> bool) -> bool {
+    if filesystem.starts_with("fuse.") {
+        return !FUSE_VIEWS.contains(&filesystem);
+    }
+    WITHOUT_DEVICE.contains(&filesystem) || on_device(filesystem) && !IMAGES.contains(&filesystem)
+}
+
+/// Whether the mount point leads to this mount and not to one that was mounted over it or over a directory above it.
+fn is_reachable(line: &Line<'_>, all: &[Line<'_>]) -> bool {
+    let is_covered = all.iter().any(|other| other.parent == line.id && other.mount_point == line.mount_point);
+    let mut below = line;
+    // A chain of parents cannot be longer than the list; the bound is for lists that are not as they should be.
+    let is_bypassed = (0..all.len()).any(|_| {
+        let hides = |other: &Line<'_>| {
+            other.parent == below.parent
+                && other.mount_point != below.mount_point
+                && below.mount_point.starts_with(&other.mount_point)
+        };
+        if all.iter().any(hides) {
+            return true;
+        }
+        below = all.iter().find(|other| other.id == below.parent).unwrap_or(below);
+        false
+    });
+    !is_covered && !is_bypassed
+}
+
+/// `36 35 98:0 /root /mnt rw,noatime master:1 - ext3 /dev/root rw`, with any number of fields before the dash.
+fn parse(line: &[u8]) -> Option<Line<'_>> {
+    let mut fields = fields(line);
+    let (id, parent) = (fields.decimal()?, fields.decimal()?);
+    let (device, root) = (fields.next()?, fields.next()?);
+    let mount_point = PathBuf::from(OsString::from_vec(unescape(fields.next()?)));
+    fields.find(|field| *field == b"-")?;
+    let filesystem = std::str::from_utf8(fields.next()?).ok()?;
+    Some(Line { id, parent, device, root, mount_point, filesystem, source: fields.next().unwrap_or_default() })
+}
+
+impl Line<'_> {
+    fn mount(&self) -> Mount {
+        Mount {
+            mount_point: self.mount_point.clone(),
+            filesystem: self.filesystem.into(),
+            source: text(&unescape(self.source)),
+            is_remote: REMOTE.contains(&self.filesystem) || self.filesystem.starts_with("fuse."),
+        }
+    }
+}
+
+/// The kernel writes blanks, line ends, backslashes and hashes of a path as a backslash and three octal digits.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, after)) = rest.split_first() {
+        let (byte, after) = match octal(rest) {
+            Some(byte) => (byte, &rest[4..]),
+            None => (*first, after),
+        };
+        plain.push(byte);
+        rest = after;
+    }
+    plain
+}
+
+fn octal(escape: &[u8]) -> Option<u8> {
+    let [b'\\', digits @ ..] = escape.get(..4)? else { return None };
+    let value = digits.iter().try_fold(0_u32, |value, digit| Some(value * 8 + char::from(*digit).to_digit(8)?))?;
+    u8::try_from(value).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount_points(mountinfo: &str) -> Vec<String> {
+        let on_device =
+            types_on_devices(b"nodev\tsysfs\nnodev\ttmpfs\nnodev\toverlay\nnodev\tnfs4\n\text4\n\txfs\n\tsquashfs\n");
+        let mounts = select(mountinfo.as_bytes(), |name| on_device.contains(&name));
+        mounts.iter().map(|mount| mount.mount_point.display().to_string()).collect()
+    }
+
+    #[test]
+    fn a_file_system_is_listed_once() {
+        let mountinfo = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n\
+            2 1 8:2 /srv /b rw - xfs /dev/sda2 rw\n\
+            3 1 8:2 / /data/long rw - xfs /dev/sda2 rw\n\
+            4 1 8:1 /usr /u rw - ext4 /dev/sda1 rw\n\
+            5 1 0:40 /@home /home rw - btrfs /dev/sdb rw\n\
+            6 1 0:40 /@snap /.snapshots rw - btrfs /dev/sdb rw\n";
+        assert_eq!(mount_points(mountinfo), ["/", "/data/long", "/home"]);
+    }
+
+    #[test]
+    fn what_was_mounted_over_cannot_be_reached() {
+        let mountinfo = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n\
+            2 1 8:2 / /mnt rw - ext4 /dev/sda2 rw\n\
+            3 1 8:3 / /srv/a/b rw - ext4 /dev/sda3 rw\n\
+            4 3 8:4 / /srv/a/b/c rw - ext4 /dev/sda4 rw\n\
+            5 2 0:9 / /mnt rw - tmpfs tmpfs rw\n\
+            6 1 0:10 / /srv/a rw - tmpfs tmpfs rw\n\
+            7 6 8:5 / /srv/a/b rw - ext4 /dev/sda5 rw\n";
+        assert_eq!(mount_points(mountinfo), ["/", "/srv/a/b"]);
+    }
+
+    #[test]
+    fn views_and_images_hold_no_data_of_their_own() {
+        let mountinfo = "1 0 0:30 / / rw - overlay overlay rw\n\
+            2 1 0:5 / /sys rw - sysfs sysfs rw\n\
+            3 1 7:1 / /snap/core/1 ro - squashfs /dev/loop1 ro\n\
+            4 1 0:50 / /run/user/1000/doc rw - fuse.portal portal rw\n\
+            5 1 0:51 / /net rw shared:3 master:1 - nfs4 server:/export rw\n\
+            6 1 0:52 / /remote rw - fuse.sshfs me@there: rw\n\
+            7 1 8:1 / /disk rw - xfs /dev/sda1 rw\n\
+            8 1 0:4 net:[4026532000] /run/netns/one rw - nsfs nsfs rw\n";
+        assert_eq!(mount_points(mountinfo), ["/disk", "/net", "/remote"]);
+    }
+
+    #[test]
+    fn escapes_become_the_bytes_they_stand_for() {
+        assert_eq!(unescape(br"/mnt/my\040disk\134x\011"), b"/mnt/my disk\\x\t");
+        assert_eq!(unescape(br"/a\04"), br"/a\04");
+        assert_eq!(unescape(br"/a\999\777"), br"/a\999\777");
+    }
+
+    #[test]
+    fn lines_of_another_shape_are_skipped() {
+        assert_eq!(mount_points("nonsense\n\n1 0 8:1 / / rw ext4 /dev/sda1\n"), [""; 0]);
+        let in_a_circle = "1 2 8:1 / /a rw - ext4 a rw\n2 1 8:2 / /b rw - ext4 b rw\n";
+        assert_eq!(mount_points(in_a_circle), ["/a", "/b"]);
+    }
+}

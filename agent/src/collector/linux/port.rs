@@ -1,0 +1,100 @@
+//! Ports, from the socket tables of `/proc/net`: those of the network namespace that the agent runs in.
+
+use std::io;
+use std::time::Instant;
+
+use infini_protocol::ErrorCode;
+use infini_protocol::metrics::{CollectError, PortMetrics, PortProtocol};
+
+use super::Roots;
+use super::file::KeptFile;
+use super::socket_owner::SocketOwners;
+use super::socket_table;
+use crate::collector::port::{Socket, aggregate};
+use crate::collector::{CollectFailure, List};
+
+/// Reads ports again and again.
+#[derive(Debug)]
+pub struct PortReader {
+    tables: [(PortProtocol, KeptFile); 4],
+    owners: SocketOwners,
+    sockets: Vec<Socket>,
+    buffer: Vec<u8>,
+}
+
+impl PortReader {
+    /// A reader that has seen nothing yet.
+    #[must_use]
+    pub fn new(roots: Roots) -> Self {
+        let table = |protocol, name| (protocol, KeptFile::new(roots.proc.join("net").join(name)));
+        Self {
+            tables: [
+                table(PortProtocol::Tcp, "tcp"),
+                table(PortProtocol::Tcp6, "tcp6"),
+                table(PortProtocol::Udp, "udp"),
+                table(PortProtocol::Udp6, "udp6"),
+            ],
+            owners: SocketOwners::new(roots),
+            sockets: Vec::new(),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Local ports, listening ones first, at most `limit`.
+    ///
+    /// # Errors
+    /// Where there is no socket table at all.
+    pub fn read(&mut self, limit: usize) -> Result<List<PortMetrics>, CollectFailure> {
+        self.read_at(Instant::now(), limit)
+    }
+
+    /// The same at a given moment, which decides whether owners are looked for.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_at(&mut self, now: Instant, limit: usize) -> Result<List<PortMetrics>, CollectFailure> {
+        let mut errors = self.read_tables()?;
+        match self.owners.refresh(&self.sockets, now) {
+            Ok(()) => errors.extend(hidden_owners(self.owners.hidden())),
+            Err(failure) => errors.push(error("ports.owners", ErrorCode::Internal, failure.to_string())),
+        }
+        let mut entries = aggregate(&self.sockets, |id| self.owners.get(id));
+        let total = entries.len();
+        entries.truncate(limit);
+        Ok(List { entries, total, errors })
+    }
+
+    fn read_tables(&mut self) -> Result<Vec<CollectError>, CollectFailure> {
+        self.sockets.clear();
+        let mut errors = Vec::new();
+        let mut found = 0;
+        for (protocol, file) in &mut self.tables {
+            match file.read(&mut self.buffer) {
+                Ok(table) => {
+                    found += 1;
+                    self.sockets.extend(socket_table::parse(*protocol, table).flatten());
+                }
+                // A kernel without IPv6 has no table of it.
+                Err(source) if source.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => {
+                    let failure = CollectFailure::Io { path: file.path().to_owned(), source };
+                    errors.push(error("ports.sockets", ErrorCode::Internal, failure.to_string()));
+                }
+            }
+        }
+        if found == 0 && errors.is_empty() {
+            return Err(CollectFailure::Unsupported("socket tables"));
+        }
+        Ok(errors)
+    }
+}
+
+/// Without this hint nobody would know why ports have no process.
+fn hidden_owners(hidden: usize) -> Option<CollectError> {
+    let message = || format!("{hidden} processes hide which sockets are theirs; run the agent as root to see them");
+    (hidden > 0).then(|| error("ports.owners", ErrorCode::PermissionDenied, message()))
+}
+
+fn error(component: &str, error_code: ErrorCode, message: String) -> CollectError {
+    CollectError { component: component.into(), error_code, message }
+}

@@ -1,0 +1,16 @@
+//! The link on Linux.
+
+mod connect;
+mod facts;
+mod listener;
+mod port;
+mod ready;
+mod vsock;
+mod watch;
+
+pub(super) use connect::{connect_unix, connect_vsock, open_device};
+pub(super) use facts::{holders, inspect, read_facts};
+pub(super) use listener::Listener;
+pub(super) use port::{Port, PortIo};
+pub(super) use ready::{Readiness, Ready};
+pub(super) use watch::Watch;

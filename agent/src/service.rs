@@ -1,0 +1,309 @@
+//! The one loop that owns all state. Measuring and the link work elsewhere and report here; [`state`] decides.
+
+mod budget;
+mod inbound;
+pub mod state;
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use infini_protocol::agent::{AgentBody, AgentMessage};
+use infini_protocol::encode::agent_line;
+use tokio::time::{Interval, MissedTickBehavior, interval_at};
+
+use crate::auth::Authenticator;
+use crate::auth::audit::AuditFile;
+use crate::clock::{self, ClockWatch};
+use crate::collector::DataCollector;
+use crate::commands::executor::CommandExecutor;
+use crate::communication::{Lane, LinkEvent, NotSent, VirtioSerial};
+use crate::config::{Config, Loaded};
+use crate::supervisor::{Order, Supervisor};
+use state::{Effect, Input, Machine, Phase, Trouble};
+
+/// How long the agent waits at its end for the host to take what is still unsent.
+const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long the agent listens at its end for what the host sent before it could know of that: while more comes, and at most.
+const LATECOMERS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
+
+/// Reads the configuration again: the new one and what the agent believes under it, or one sentence why the old one stays.
+pub type Reload = Box<dyn FnMut(&Loaded) -> Result<Reloaded, String>>;
+
+/// What a reload changes in a running agent.
+#[derive(Debug)]
+pub struct Reloaded {
+    /// The new configuration.
+    pub loaded: Loaded,
+    /// Whom the agent believes now.
+    pub trust: crate::auth::Trust,
+}
+
+/// The agent.
+pub struct InfiniService {
+    loaded: Loaded,
+    /// What the link was started with; a reload does not change it.
+    max_line_bytes: usize,
+    collector: DataCollector,
+    communication: VirtioSerial,
+    command_executor: CommandExecutor,
+    authenticator: Authenticator,
+    audit: AuditFile,
+    machine: Machine,
+    supervisor: Supervisor,
+    clock_watch: Option<ClockWatch>,
+    reload: Reload,
+    ticker: Interval,
+}
+
+/// What the loop is made of. Each part is started already.
+pub struct Parts {
+    /// The configuration that the parts were made from.
+    pub loaded: Loaded,
+    /// Measures.
+    pub collector: DataCollector,
+    /// The link.
+    pub communication: VirtioSerial,
+    /// Judges inbound lines.
+    pub authenticator: Authenticator,
+    /// Where it is written down what was not believed.
+    pub audit: AuditFile,
+    /// Decides.
+    pub machine: Machine,
+    /// Whoever started the agent.
+    pub supervisor: Supervisor,
+    /// Reads the configuration again.
+    pub reload: Reload,
+}
+
+enum Event {
+    Link(LinkEvent),
+    Sample(Box<infini_protocol::metrics::MetricsData>),
+    ClockSet(io::Result<()>),
+    Order(Order),
+    Tick,
+}
+
+impl InfiniService {
+    /// An agent of these parts.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let clock_watch = ClockWatch::start()
+            .inspect_err(|error| tracing::warn!(%error, "cannot see when the clock is set; hosts learn it with the next message"))
+            .ok();
+        let ticker = ticker(&parts.loaded.config, &parts.supervisor);
+        Self {
+            max_line_bytes: parts.loaded.config.limits.max_line_bytes,
+            loaded: parts.loaded,
+            collector: parts.collector,
+            communication: parts.communication,
+            command_executor: CommandExecutor,
+            authenticator: parts.authenticator,
+            audit: parts.audit,
+            machine: parts.machine,
+            supervisor: parts.supervisor,
+            clock_watch,
+            reload: parts.reload,
+            ticker,
+        }
+    }
+
+    /// Runs until the agent is told to stop.
+    pub async fn run(mut self) {
+        self.supervisor.ready();
+        self.supervisor.status(self.machine.phase().describe());
+        while self.machine.phase() != Phase::Stopping {
+            let event = self.next_event().await;
+            let before = self.machine.phase();
+            let is_tick = matches!(event, Event::Tick);
+            self.handle(event);
+            let phase = self.machine.phase();
+            if phase != before {
+                tracing::info!(from = ?before, to = ?phase, "{}", phase.describe());
+                self.supervisor.status(phase.describe());
+            }
+            if is_tick {
+                self.supervisor.alive();
+            }
+        }
+        self.supervisor.stopping();
+        self.answer_latecomers().await;
+        self.communication.shutdown(FLUSH_DEADLINE).await;
+        tracing::info!("stopped");
+    }
+
+    /// Commands that have reached this process are answered `SHUTTING_DOWN`: no other process can ever answer them.
+    async fn answer_latecomers(&mut self) {
+        let (quiet, most) = LATECOMERS;
+        let end = tokio::time::Instant::now() + most;
+        while tokio::time::Instant::now() < end {
+            match tokio::time::timeout(quiet, self.communication.next_event()).await {
+                Ok(event) => self.link_event(event),
+                Err(_) => return,
+            }
+        }
+    }
+
+    async fn next_event(&mut self) -> Event {
+        let clock_set = async {
+            match &self.clock_watch {
+                Some(watch) => watch.clock_was_set().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            event = self.communication.next_event() => Event::Link(event),
+            sample = self.collector.next_sample() => Event::Sample(Box::new(sample)),
+            result = clock_set => Event::ClockSet(result),
+            order = self.supervisor.next_order() => Event::Order(order),
+            _ = self.ticker.tick() => Event::Tick,
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Link(event) => self.link_event(event),
+            Event::Sample(data) => {
+                let host_reads = !self.communication.outbox().has_metrics();
+                self.decide(Input::Sample { data, host_reads });
+            }
+            Event::ClockSet(Ok(())) => self.decide(Input::ClockSet),
+            Event::ClockSet(Err(error)) => {
+                tracing::warn!(%error, "no longer see when the clock is set");
+                self.clock_watch = None;
+            }
+            Event::Order(Order::Stop) => self.decide(Input::Stop),
+            Event::Order(Order::Reload) => self.reload(),
+            Event::Tick => self.decide(Input::Tick),
+        }
+    }
+
+    fn link_event(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Opened { port } => {
+                tracing::info!(port = %port.endpoint, name = port.name, borrowed = port.borrowed, "port open");
+                self.decide(Input::PortOpened);
+            }
+            LinkEvent::HostAttached if self.communication.may_speak() => self.host_attached(),
+            // On a borrowed port whoever is there has to prove himself first.
+            LinkEvent::HostAttached => {}
+            LinkEvent::HostDetached => self.decide(Input::HostDetached),
+            LinkEvent::Line { line, first_after_attach } => self.line(&line, first_after_attach),
+            LinkEvent::TooLong { bytes } => self.decide(Input::Rejected(state::Rejection::TooLong { bytes })),
+            LinkEvent::Dropped { lines } => self.decide(Input::SamplesDropped(lines)),
+            LinkEvent::Closed { error } => {
+                tracing::warn!(%error, "port lost");
+                let trouble =
+                    Trouble { error_type: error.error_type().to_owned(), advice: Some(error.advice().to_owned()) };
+                self.decide(Input::PortLost(trouble));
+            }
+            LinkEvent::Unavailable { error, retry_in, first } => {
+                if first {
+                    tracing::warn!(%error, advice = error.advice(), "no port; looking again from now on");
+                } else {
+                    tracing::debug!(%error, ?retry_in, "still no port");
+                }
+                self.decide(Input::PortUnavailable);
+            }
+        }
+    }
+
+    fn host_attached(&mut self) {
+        self.decide(Input::HostAttached);
+        // The next regular sample comes one interval after the one for the greeting. That puts the tick off, and hosts may come and go
+        // faster than it: the watchdog is not to hear of them as silence.
+        self.ticker.reset();
+        self.supervisor.alive();
+    }
+
+    fn line(&mut self, line: &[u8], first_after_attach: bool) {
+        let judged = inbound::judge(&mut self.authenticator, line, first_after_attach, clock::moment());
+        if judged.proves_host && !self.communication.may_speak() {
+            self.communication.verified();
+            // The host that proved itself may have left again.
+            if self.communication.may_speak() {
+                self.host_attached();
+            }
+        }
+        if let Some(input) = judged.input {
+            self.decide(input);
+        }
+    }
+
+    fn decide(&mut self, input: Input) {
+        for effect in self.machine.on(input, Instant::now(), clock::now()) {
+            self.carry_out(effect);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Answer(body) => self.send(Lane::Answer, body),
+            Effect::Session(body) => self.send(Lane::Session, body),
+            Effect::Sample(body) => self.send(Lane::Metrics, body),
+            Effect::Audit { reason, dropped } => self.write_down(&reason, dropped),
+            Effect::Collect => self.collector.request(),
+            Effect::RunSafe(command) => {
+                let response = self.command_executor.safe(command);
+                self.send(Lane::Answer, AgentBody::Response(Box::new(response)));
+            }
+            Effect::RunRaw(command) => {
+                let response = self.command_executor.raw(command);
+                self.send(Lane::Answer, AgentBody::Response(Box::new(response)));
+            }
+            Effect::RunScript(script) => {
+                let completion = self.command_executor.script(script);
+                self.send(Lane::Answer, AgentBody::ScriptCompletion(completion));
+            }
+        }
+    }
+
+    fn write_down(&self, reason: &str, dropped: u64) {
+        tracing::warn!(dropped, "a line from the host's side was not believed: {reason}");
+        if let Err(error) = self.audit.write(clock::now(), reason, dropped) {
+            tracing::warn!(%error, "cannot write the audit file");
+        }
+    }
+
+    fn send(&mut self, lane: Lane, body: AgentBody) {
+        let message = AgentMessage { timestamp: clock::now(), body };
+        let sent = match agent_line(message, self.max_line_bytes) {
+            Ok(line) => self.communication.send(lane, line),
+            Err(error) => return tracing::error!(%error, "a message could not be written"),
+        };
+        match sent {
+            // What only means something to a host that is there has lost nothing when that host is gone.
+            Ok(()) | Err(NotSent::HostAway) => {}
+            Err(error) => tracing::error!(%error, "an answer is lost"),
+        }
+    }
+
+    fn reload(&mut self) {
+        self.supervisor.reloading();
+        match (self.reload)(&self.loaded) {
+            Ok(Reloaded { loaded, trust }) => {
+                for key in loaded.needs_restart(&self.loaded) {
+                    tracing::warn!(key, "this setting has changed and counts from the next start of the agent");
+                }
+                self.authenticator.set_trust(trust);
+                self.collector.reconfigure(loaded.config.collector.settings.clone());
+                self.machine.set_interval(loaded.config.collector.interval, Instant::now());
+                self.loaded = loaded;
+                self.ticker = ticker(&self.loaded.config, &self.supervisor);
+                self.supervisor.alive();
+                tracing::info!("configuration read again");
+            }
+            Err(reason) => tracing::error!("the configuration stays as it was: {reason}"),
+        }
+        self.supervisor.ready();
+    }
+}
+
+/// The loop's own time: often enough for the samples and for half of the watchdog's patience.
+fn ticker(config: &Config, supervisor: &Supervisor) -> Interval {
+    let sample = config.collector.interval;
+    let period = supervisor.watchdog().map_or(sample, |patience| sample.min(patience / 2));
+    let mut ticker = interval_at(tokio::time::Instant::now() + period, period);
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticker
+}

@@ -1,0 +1,445 @@
+//! What the agent does about everything that happens, decided without a clock and without I/O: the time is passed in, what to do
+//! comes back as [`Effect`]s.
+//!
+//! ```text
+//! Disconnected ── port opened ──▶ Connecting ── host attached ──▶ Connected ── first sample sent ──▶ Active
+//!      ▲                             ▲  host detached from any of the three on the right ──┘  ▲         │ host does not read
+//!      └──── port lost, from any ────┘                                                        └ Degraded ◀
+//! ```
+//! Stopping is entered from anywhere and never left.
+
+use std::time::{Duration, Instant};
+
+use infini_protocol::agent::{
+    AgentBody, AgentEvent, ErrorDetails, ErrorMessage, ErrorReport, ErrorSeverity, EventSeverity, KeepAlive, Metrics,
+    RequestPendingScripts,
+};
+use infini_protocol::host::{HostMessage, SafeCommand, Script, UnsafeCommand};
+use infini_protocol::metrics::MetricsData;
+use infini_protocol::{ErrorCode, Timestamp};
+use serde_json::json;
+
+use super::budget::{Admission, Budget};
+use crate::commands::executor::refusal;
+use crate::identity::Identity;
+
+/// What this agent offers beyond version 1.
+pub const CAPABILITIES: &[&str] = &["metrics"];
+
+/// How many `error` messages a minute a host gets.
+const ERRORS_A_MINUTE: u32 = 100;
+
+/// How many of them may say that a line was not believed.
+const AUTH_ERRORS_A_MINUTE: u32 = 1;
+
+/// How many lines a minute the audit file gets about lines that are replays.
+const REPLAYS_A_MINUTE: u32 = 1;
+
+/// A tick that comes this much early still counts as due: timers are not exact, and a sample that waits for the next tick because
+/// of a millisecond comes a whole interval late.
+const TICK_TOLERANCE: Duration = Duration::from_millis(500);
+
+/// Where the agent stands with its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// There is no port.
+    Disconnected,
+    /// A port is open; no host is at its other end, or none that may be spoken to.
+    Connecting,
+    /// A host is there and was greeted.
+    Connected,
+    /// Samples reach the host.
+    Active,
+    /// The host does not read what it is sent.
+    Degraded,
+    /// The agent ends.
+    Stopping,
+}
+
+impl Phase {
+    /// Whether there is a host that may be spoken to.
+    #[must_use]
+    pub const fn has_host(self) -> bool {
+        matches!(self, Self::Connected | Self::Active | Self::Degraded)
+    }
+
+    /// For people, as a half sentence.
+    #[must_use]
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Disconnected => "looking for the port",
+            Self::Connecting => "port open, waiting for the host",
+            Self::Connected => "host attached",
+            Self::Active => "sending samples to the host",
+            Self::Degraded => "the host does not read what it is sent",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A port was opened.
+    PortOpened,
+    /// A host is at the other end, and may be spoken to.
+    HostAttached,
+    /// The host went away; the port stays open.
+    HostDetached,
+    /// The port was open and is lost.
+    PortLost(Trouble),
+    /// A port could not be opened.
+    PortUnavailable,
+    /// The host says something, and may.
+    Message(HostMessage),
+    /// The host's line came to nothing.
+    Rejected(Rejection),
+    /// A sample was taken.
+    Sample {
+        /// The sample.
+        data: Box<MetricsData>,
+        /// Whether the host has taken the samples before.
+        host_reads: bool,
+    },
+    /// The host reads again; so many samples were thrown away unsent in the meantime.
+    SamplesDropped(u64),
+    /// Somebody set the wall clock.
+    ClockSet,
+    /// The loop's own time came.
+    Tick,
+    /// The agent shall end.
+    Stop,
+}
+
+/// A communication error that is over once the host can be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Such as `BROKEN_PIPE`.
+    pub error_type: String,
+    /// What a person can do.
+    pub advice: Option<String>,
+}
+
+/// Why a line came to nothing.
+#[derive(Debug)]
+pub enum Rejection {
+    /// It is longer than a line may be.
+    TooLong {
+        /// Its length.
+        bytes: u64,
+    },
+    /// It is no message, or none that is known.
+    NotAMessage {
+        /// Where it was a command for all that, its id.
+        command_id: Option<String>,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Nobody whom the agent knows wrote it.
+    NotBelieved {
+        /// Why not.
+        reason: String,
+    },
+    /// It came before.
+    Replayed,
+    /// It is well signed but out of its time.
+    Stale {
+        /// Where it was a command, its id.
+        command_id: Option<String>,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Something to do.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// Send what may not be lost, to the next host if need be.
+    Answer(AgentBody),
+    /// Send what only means something to the host that is there now, before anything else.
+    Session(AgentBody),
+    /// Send a sample.
+    Sample(AgentBody),
+    /// Write down that lines were not believed, where no flood can push it out.
+    Audit {
+        /// Why not.
+        reason: String,
+        /// How many like it came since this was last written down.
+        dropped: u64,
+    },
+    /// Take a sample.
+    Collect,
+    /// Run a safe command.
+    RunSafe(SafeCommand),
+    /// Run a raw command.
+    RunRaw(UnsafeCommand),
+    /// Run a script.
+    RunScript(Script),
+}
+
+/// The state and what decides about it.
+#[derive(Debug)]
+pub struct Machine {
+    phase: Phase,
+    identity: Identity,
+    interval: Duration,
+    next_sample: Instant,
+    collecting: bool,
+    attempts: u32,
+    trouble: Option<Trouble>,
+    scripts_answered: bool,
+    errors: Budget,
+    auth_errors: Budget,
+    replays: Budget,
+}
+
+impl Machine {
+    /// A machine without a port that shall send a sample every `interval`.
+    #[must_use]
+    pub const fn new(identity: Identity, interval: Duration, now: Instant) -> Self {
+        Self {
+            phase: Phase::Disconnected,
+            identity,
+            interval,
+            next_sample: now,
+            collecting: false,
+            attempts: 0,
+            trouble: None,
+            scripts_answered: false,
+            errors: Budget::new(ERRORS_A_MINUTE),
+            auth_errors: Budget::new(AUTH_ERRORS_A_MINUTE),
+            replays: Budget::new(REPLAYS_A_MINUTE),
+        }
+    }
+
+    /// Where the agent stands.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Samples come at another interval from now on.
+    pub fn set_interval(&mut self, interval: Duration, now: Instant) {
+        self.interval = interval;
+        self.next_sample = self.next_sample.min(now + interval);
+    }
+
+    /// Decides. `wall` is only written into messages.
+    pub fn on(&mut self, input: Input, now: Instant, wall: Timestamp) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match input {
+            Input::PortOpened => self.enter(Phase::Connecting),
+            Input::HostAttached => self.host_attached(now, wall, &mut effects),
+            Input::HostDetached => self.enter(Phase::Connecting),
+            Input::PortLost(trouble) => {
+                self.trouble = Some(trouble);
+                self.attempts = 0;
+                self.enter(Phase::Disconnected);
+            }
+            Input::PortUnavailable => {
+                self.attempts = self.attempts.saturating_add(1);
+                self.enter(Phase::Disconnected);
+            }
+            Input::Message(message) => self.message(message, wall, &mut effects),
+            Input::Rejected(rejection) => self.rejected(rejection, now, &mut effects),
+            Input::Sample { data, host_reads } => self.sample(data, host_reads, &mut effects),
+            Input::SamplesDropped(count) => effects.push(Effect::Answer(gap_event(count))),
+            Input::ClockSet if self.phase.has_host() => effects.push(Effect::Answer(clock_event())),
+            Input::ClockSet => {}
+            Input::Tick => self.tick(now, &mut effects),
+            Input::Stop => self.enter(Phase::Stopping),
+        }
+        effects
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        if self.phase != Phase::Stopping {
+            self.phase = phase;
+        }
+    }
+
+    fn host_attached(&mut self, now: Instant, wall: Timestamp, effects: &mut Vec<Effect>) {
+        self.enter(Phase::Connected);
+        if !self.phase.has_host() {
+            return;
+        }
+        self.greet(wall, effects);
+        if let Some(trouble) = self.trouble.take() {
+            effects.push(Effect::Session(AgentBody::ErrorReport(ErrorReport {
+                error_type: trouble.error_type,
+                severity: ErrorSeverity::Recoverable,
+                retry_attempt: std::mem::take(&mut self.attempts),
+                max_retries: 0,
+                recovery_suggestion: trouble.advice,
+                vm_id: self.identity.vm_id.clone(),
+                windows_error_code: None,
+            })));
+        }
+        self.collect(effects);
+        self.next_sample = now + self.interval;
+    }
+
+    fn greet(&self, wall: Timestamp, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Session(AgentBody::Handshake(self.identity.handshake(CAPABILITIES))));
+        if !self.scripts_answered {
+            effects.push(Effect::Session(AgentBody::RequestPendingScripts(RequestPendingScripts {
+                vm_id: self.identity.vm_id.clone(),
+                request_timestamp: wall,
+            })));
+        }
+    }
+
+    fn collect(&mut self, effects: &mut Vec<Effect>) {
+        if !self.collecting {
+            self.collecting = true;
+            effects.push(Effect::Collect);
+        }
+    }
+
+    fn message(&mut self, message: HostMessage, wall: Timestamp, effects: &mut Vec<Effect>) {
+        match message {
+            HostMessage::Metrics {} => self.collect(effects),
+            HostMessage::KeepAliveRequest(request) => {
+                let sequence_number = request.sequence_number;
+                effects.push(Effect::Session(AgentBody::KeepAlive(KeepAlive { sequence_number })));
+            }
+            HostMessage::Hello(_) => self.greet(wall, effects),
+            HostMessage::PendingScriptsResponse(response) => {
+                self.scripts_answered = true;
+                effects.extend(response.scripts.into_iter().map(Effect::RunScript));
+            }
+            HostMessage::SafeCommand(command) if self.phase == Phase::Stopping => {
+                effects.push(shutting_down(command.id, command.command_type.action));
+            }
+            HostMessage::UnsafeCommand(command) if self.phase == Phase::Stopping => {
+                effects.push(shutting_down(command.id, "unsafe".to_owned()));
+            }
+            HostMessage::SafeCommand(command) => effects.push(Effect::RunSafe(command)),
+            HostMessage::UnsafeCommand(command) => effects.push(Effect::RunRaw(command)),
+            // Nothing is negotiated that would need switching on, and no command runs that could be cancelled.
+            HostMessage::KeepAliveResponse(_) | HostMessage::HandshakeAck(_) | HostMessage::Cancel(_) => {}
+        }
+    }
+
+    fn rejected(&mut self, rejection: Rejection, now: Instant, effects: &mut Vec<Effect>) {
+        let (code, reason) = match rejection {
+            Rejection::Stale { command_id: Some(id), reason } => {
+                effects.push(refused(id, ErrorCode::AuthFailed, reason));
+                return;
+            }
+            Rejection::NotAMessage { command_id: Some(id), reason } => {
+                effects.push(refused(id, ErrorCode::InvalidParameters, reason));
+                return;
+            }
+            Rejection::NotBelieved { reason } => return self.not_believed(reason, now, effects),
+            Rejection::Replayed => {
+                if let Admission::Send { dropped } = self.replays.admit(now) {
+                    effects.push(Effect::Audit { reason: REPLAY.to_owned(), dropped });
+                }
+                return;
+            }
+            Rejection::Stale { reason, .. } => (ErrorCode::AuthFailed, reason),
+            Rejection::NotAMessage { reason, .. } => (ErrorCode::InvalidMessage, reason),
+            Rejection::TooLong { bytes } => (ErrorCode::MessageTooLarge, format!("the line has {bytes} bytes")),
+        };
+        if !self.phase.has_host() {
+            return;
+        }
+        if let Admission::Send { dropped } = self.errors.admit(now) {
+            effects.push(Effect::Answer(complaint(code, reason, dropped)));
+        }
+    }
+
+    /// Written down whoever is there; told only where somebody is who may be spoken to.
+    fn not_believed(&mut self, reason: String, now: Instant, effects: &mut Vec<Effect>) {
+        if let Admission::Send { dropped } = self.auth_errors.admit(now) {
+            if self.phase.has_host() {
+                effects.push(Effect::Answer(complaint(ErrorCode::AuthFailed, reason.clone(), dropped)));
+            }
+            effects.push(Effect::Audit { reason, dropped });
+        }
+    }
+
+    fn sample(&mut self, data: Box<MetricsData>, host_reads: bool, effects: &mut Vec<Effect>) {
+        self.collecting = false;
+        if !self.phase.has_host() {
+            return;
+        }
+        self.enter(if host_reads { Phase::Active } else { Phase::Degraded });
+        effects.push(Effect::Sample(AgentBody::Metrics(Box::new(Metrics { data: *data }))));
+    }
+
+    fn tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        if let Some(dropped) = self.replays.overdue(now) {
+            effects.push(Effect::Audit { reason: REPLAY.to_owned(), dropped });
+        }
+        if let Some(dropped) = self.auth_errors.overdue(now) {
+            if self.phase.has_host() {
+                effects.push(Effect::Answer(complaint(ErrorCode::AuthFailed, MORE.to_owned(), dropped)));
+            }
+            effects.push(Effect::Audit { reason: MORE.to_owned(), dropped });
+        }
+        if !self.phase.has_host() {
+            return;
+        }
+        if let Some(dropped) = self.errors.overdue(now) {
+            effects.push(Effect::Answer(complaint(ErrorCode::InvalidMessage, MORE.to_owned(), dropped)));
+        }
+        if now + TICK_TOLERANCE >= self.next_sample {
+            self.collect(effects);
+            self.next_sample = now + self.interval;
+        }
+    }
+}
+
+/// Of what was held back.
+const MORE: &str = "lines like those before could not be used either";
+
+/// Of a line whose nonce is known.
+const REPLAY: &str = "a signed line came once more";
+
+fn complaint(error_code: ErrorCode, message: String, dropped: u64) -> AgentBody {
+    let error = match error_code {
+        ErrorCode::MessageTooLarge => "a line was over the limit and was skipped",
+        ErrorCode::AuthFailed => "a line was not believed",
+        _ => "a line was not understood",
+    };
+    AgentBody::Error(ErrorMessage {
+        error: error.to_owned(),
+        details: ErrorDetails {
+            component: "communication".to_owned(),
+            error_code,
+            message,
+            dropped: (dropped > 0).then_some(dropped),
+        },
+    })
+}
+
+fn refused(id: String, code: ErrorCode, reason: String) -> Effect {
+    Effect::Answer(AgentBody::Response(Box::new(refusal(id, "unknown".to_owned(), code, reason))))
+}
+
+fn shutting_down(id: String, command_type: String) -> Effect {
+    let sentence = "the agent is stopping and takes no more commands".to_owned();
+    Effect::Answer(AgentBody::Response(Box::new(refusal(id, command_type, ErrorCode::ShuttingDown, sentence))))
+}
+
+fn gap_event(dropped: u64) -> AgentBody {
+    event(
+        EventSeverity::Warn,
+        "outbox",
+        format!("{dropped} samples were thrown away because the host did not read them"),
+        Some(json!({ "dropped": dropped })),
+    )
+}
+
+fn clock_event() -> AgentBody {
+    event(EventSeverity::Info, "clock", "this machine's clock was set".to_owned(), None)
+}
+
+fn event(severity: EventSeverity, source: &str, message: String, context: Option<serde_json::Value>) -> AgentBody {
+    AgentBody::AgentEvent(AgentEvent { severity, source: source.to_owned(), message, execution_id: None, context })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,348 @@
+//! The agent as a process: what a host sees of it over a Unix socket.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod support;
+
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixDatagram;
+
+use infini_protocol::ErrorCode;
+use infini_protocol::agent::{AgentBody, AgentMessage};
+use serde_json::json;
+use support::{Guest, Host, SECRET, files};
+
+fn response(host: &mut Host) -> infini_protocol::agent::Response {
+    host.wait_for(|body| match body {
+        AgentBody::Response(response) => Some(*response),
+        _ => None,
+    })
+}
+
+fn error(host: &mut Host) -> infini_protocol::agent::ErrorDetails {
+    host.wait_for(|body| match body {
+        AgentBody::Error(error) => Some(error.details),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_host_hears_who_speaks_and_then_how_the_machine_does() {
+    let guest = Guest::new();
+    let _agent = guest.start();
+    let mut host = guest.accept();
+
+    let AgentBody::Handshake(handshake) = host.next().body else { panic!("the first line is no handshake") };
+    assert_eq!((handshake.vm_id.as_str(), handshake.platform.as_str()), ("vm-test", "linux"));
+    let AgentBody::RequestPendingScripts(_) = host.next().body else { panic!("nobody asks for scripts") };
+    let AgentBody::Metrics(metrics) = host.next().body else { panic!("no sample follows") };
+    let system = metrics.data.system;
+    let cores = std::thread::available_parallelism().unwrap().get();
+    assert!(system.cpu.as_ref().is_some_and(|cpu| cpu.cores_usage.len() >= cores), "{:?}", system.cpu);
+    assert!(system.memory.as_ref().is_some_and(|memory| memory.total_kb > memory.used_kb), "{:?}", system.memory);
+    assert!(system.uptime_seconds.is_some_and(|seconds| seconds > 0));
+    assert!(metrics.data.processes.is_some_and(|processes| !processes.is_empty()));
+}
+
+#[test]
+fn requests_are_answered() {
+    let guest = Guest::new();
+    let _agent = guest.start();
+    let mut host = guest.accept();
+    host.wait_for(|body| matches!(body, AgentBody::Metrics(_)).then_some(()));
+
+    host.send(&json!({"type": "Metrics"}));
+    host.wait_for(|body| matches!(body, AgentBody::Metrics(_)).then_some(()));
+
+    host.send(&json!({"type": "keep_alive_request", "sequence_number": 42}));
+    let number = host.wait_for(|body| match body {
+        AgentBody::KeepAlive(keep_alive) => Some(keep_alive.sequence_number),
+        _ => None,
+    });
+    assert_eq!(number, 42);
+
+    host.send(&json!({"type": "hello", "host_session_id": "h", "protocol_version": 2, "capabilities": []}));
+    host.wait_for(|body| matches!(body, AgentBody::Handshake(_)).then_some(()));
+}
+
+#[test]
+fn every_command_gets_its_one_answer() {
+    let guest = Guest::new();
+    let _agent = guest.start();
+    let mut host = guest.accept();
+    for (command, code) in [
+        (json!({"type": "SafeCommand", "id": "1", "command_type": {"action": "OsInfo"}}), ErrorCode::PermissionDenied),
+        (json!({"type": "SafeCommand", "id": "2", "command_type": {"action": "Nothing"}}), ErrorCode::UnknownCommand),
+        (json!({"type": "UnsafeCommand", "id": "3", "raw_command": "id"}), ErrorCode::PermissionDenied),
+        (json!({"type": "SafeCommand", "id": "4"}), ErrorCode::InvalidParameters),
+    ] {
+        host.send(&command);
+        let response = response(&mut host);
+        assert_eq!((&json!(response.id), response.error_code), (&command["id"], Some(code)), "{response:?}");
+        assert!(!response.success);
+    }
+    host.send(&json!({"type": "pending_scripts_response",
+        "scripts": [{"execution_id": "e-1", "script_content": "id", "shell": "BASH"}]}));
+    let code = host.wait_for(|body| match body {
+        AgentBody::ScriptCompletion(completion) => Some((completion.execution_id, completion.exit_code)),
+        _ => None,
+    });
+    assert_eq!(code, ("e-1".to_owned(), 126));
+}
+
+#[test]
+fn what_is_no_message_is_named_and_the_stream_goes_on() {
+    let guest = Guest::new();
+    let _agent = guest.start();
+    let mut host = guest.accept();
+    host.round_trip();
+
+    host.send_line("this is no JSON");
+    assert_eq!(error(&mut host).error_code, ErrorCode::InvalidMessage);
+    host.send(&json!({"type": "Dance"}));
+    assert_eq!(error(&mut host).error_code, ErrorCode::InvalidMessage);
+    host.send_line(&"x".repeat((1 << 20) + 1));
+    assert_eq!(error(&mut host).error_code, ErrorCode::MessageTooLarge);
+    host.send_line(r#"{"type":"Metrics"}"#);
+    assert_eq!(error(&mut host).error_code, ErrorCode::AuthFailed);
+    host.send_line(r#"{"type":"Metrics"}"#);
+    host.round_trip();
+}
+
+#[test]
+fn what_is_not_believed_is_written_down_in_the_log_and_in_a_file_of_its_own() {
+    let guest = Guest::new();
+    let agent = guest.start();
+    let mut host = guest.accept();
+    for _ in 0..3 {
+        host.send_line(r#"{"type":"Metrics"}"#);
+    }
+    let line = host.sign(&json!({"type": "Metrics"}));
+    host.send_line(&line);
+    host.send_line(&line);
+    host.round_trip();
+    let audit = std::fs::read_to_string(guest.path("auth.log")).unwrap();
+    let reasons: Vec<_> = audit.lines().collect();
+    assert_eq!(reasons.len(), 2, "one of the forged, one of the replayed: {audit}");
+    assert!(reasons[1].contains("once more"), "{audit}");
+    assert!(agent.log().contains("was not believed"), "{}", agent.log());
+}
+
+#[test]
+fn a_restart_refuses_what_was_seen_and_takes_what_was_not() {
+    let guest = Guest::new();
+    let first = guest.start();
+    let mut host = guest.accept();
+    let command = host.sign(&json!({"type": "SafeCommand", "id": "once", "command_type": {"action": "OsInfo"}}));
+    let waiting = host.sign(&json!({"type": "SafeCommand", "id": "waited", "command_type": {"action": "OsInfo"}}));
+    host.send_line(&command);
+    assert_eq!(response(&mut host).id, "once");
+    drop(first);
+
+    let _second = guest.start();
+    let mut host = guest.accept();
+    host.send_line(&command);
+    host.send_line(&waiting);
+    assert_eq!(response(&mut host).id, "waited", "the replay was answered");
+}
+
+#[test]
+fn without_a_secret_samples_flow_and_nothing_is_taken() {
+    let guest = Guest::new();
+    let _agent = guest.start_as(guest.command());
+    let mut host = guest.accept();
+    host.wait_for(|body| matches!(body, AgentBody::Metrics(_)).then_some(()));
+    host.send(&json!({"type": "Metrics"}));
+    assert_eq!(error(&mut host).error_code, ErrorCode::AuthFailed);
+}
+
+#[test]
+fn sigterm_and_sigint_end_the_agent_in_good_order() {
+    for signal in ["TERM", "INT"] {
+        let guest = Guest::new();
+        let mut agent = guest.start();
+        let mut host = guest.accept();
+        host.round_trip();
+        let asked = std::time::Instant::now();
+        agent.signal(signal);
+        let status = agent.child.wait().unwrap();
+        assert!(status.success(), "SIG{signal}: {status}; {}", agent.log());
+        assert!(asked.elapsed().as_secs() < 3, "SIG{signal} took {:?}", asked.elapsed());
+    }
+}
+
+#[test]
+fn commands_that_meet_the_agents_end_are_answered() {
+    let guest = Guest::new();
+    let mut agent = guest.start();
+    let mut host = guest.accept();
+    host.round_trip();
+    // Stopped, the agent finds both when it goes on: commands and the order to end.
+    agent.signal("STOP");
+    agent.signal("TERM");
+    let ids: Vec<_> = (0..20).map(|n| format!("late-{n}")).collect();
+    for id in &ids {
+        host.send(&json!({"type": "SafeCommand", "id": id, "command_type": {"action": "OsInfo"}}));
+    }
+    agent.signal("CONT");
+    for id in &ids {
+        assert_eq!(response(&mut host).id, *id);
+    }
+    assert!(agent.child.wait().unwrap().success(), "{}", agent.log());
+}
+
+#[test]
+fn a_secret_that_comes_with_a_reload_is_used_and_what_it_does_not_change_is_said() {
+    let guest = Guest::new();
+    let agent = guest.start_as(guest.command());
+    let mut host = guest.accept();
+    host.send_line(r#"{"type":"Metrics"}"#);
+    assert_eq!(error(&mut host).error_code, ErrorCode::AuthFailed);
+    std::fs::write(guest.path("secret"), SECRET).unwrap();
+    std::fs::set_permissions(guest.path("secret"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    agent.signal("HUP");
+    while !agent.log().contains("configuration read again") {
+        std::thread::yield_now();
+    }
+    host.round_trip();
+    assert!(agent.log().contains("from the next start"), "{}", agent.log());
+}
+
+#[test]
+fn sighup_takes_a_new_interval_and_says_what_waits_for_a_restart() {
+    let guest = Guest::new();
+    let agent = guest.start();
+    let mut host = guest.accept();
+    host.wait_for(|body| matches!(body, AgentBody::Metrics(_)).then_some(()));
+    guest.configure("[collector]\ninterval = \"1s\"\n[communication]\nborrow = false\n");
+    agent.signal("HUP");
+    // With the interval of the first configuration the second of these would be half a minute away.
+    for _ in 0..2 {
+        host.wait_for(|body| matches!(body, AgentBody::Metrics(_)).then_some(()));
+    }
+    let log = agent.log();
+    assert!(log.contains("communication.borrow"), "{log}");
+}
+
+#[test]
+fn sighup_with_a_broken_file_changes_nothing() {
+    let guest = Guest::new();
+    let agent = guest.start();
+    let mut host = guest.accept();
+    host.round_trip();
+    std::fs::write(guest.path("config.toml"), "vm_id = \n").unwrap();
+    agent.signal("HUP");
+    host.round_trip();
+    host.round_trip();
+}
+
+#[test]
+fn the_link_comes_back_by_itself() {
+    let guest = Guest::new();
+    let _agent = guest.start();
+    let mut host = guest.accept();
+    let AgentBody::Handshake(first) = host.next().body else { panic!("no handshake") };
+    drop(host);
+    let mut host = guest.accept();
+    let second = host.wait_for(|body| match body {
+        AgentBody::Handshake(handshake) => Some(handshake),
+        _ => None,
+    });
+    assert_eq!(first.session_id, second.session_id);
+    let report = host.wait_for(|body| match body {
+        AgentBody::ErrorReport(report) => Some(report),
+        _ => None,
+    });
+    assert_eq!(report.error_type, "BROKEN_PIPE");
+}
+
+#[test]
+fn the_secret_is_nowhere_to_be_seen() {
+    let guest = Guest::new();
+    let mut command = guest.command();
+    command.env("INFINISERVICE_SHARED_SECRET", SECRET).arg("--debug");
+    let agent = guest.start_as(command);
+    let mut host = guest.accept();
+    let mut said = String::new();
+    for line in ["no message", r#"{"type":"signed"}"#] {
+        host.send_line(line);
+    }
+    host.send(&json!({"type": "keep_alive_request", "sequence_number": 7}));
+    loop {
+        let line = host.next_line();
+        said.push_str(&line);
+        let message = AgentMessage::parse(line.trim_end().as_bytes()).unwrap();
+        if matches!(message.body, AgentBody::KeepAlive(_)) {
+            break;
+        }
+    }
+    assert!(!said.contains(SECRET), "the agent told its secret");
+    let contains = |bytes: Vec<u8>| bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes());
+    let environ = std::fs::read(format!("/proc/{}/environ", agent.child.id())).unwrap();
+    assert!(!contains(environ), "the secret is still in the environment");
+    for file in files(guest.path("").as_path()) {
+        let found = std::fs::read(&file).is_ok_and(contains);
+        assert!(!found, "the secret is in {}", file.display());
+    }
+}
+
+/// What systemd hears of the agent.
+fn notify_socket(guest: &Guest, command: &mut std::process::Command, watchdog: std::time::Duration) -> UnixDatagram {
+    let path = guest.path("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    command.env("NOTIFY_SOCKET", path).env("WATCHDOG_USEC", watchdog.as_micros().to_string());
+    socket
+}
+
+fn hears(socket: &UnixDatagram, wanted: &str) -> bool {
+    let mut buffer = [0; 4096];
+    let mut heard = false;
+    while let Ok(length) = socket.recv(&mut buffer) {
+        heard |= String::from_utf8_lossy(&buffer[..length]).lines().any(|line| line == wanted);
+    }
+    heard
+}
+
+#[test]
+fn hosts_that_come_and_go_faster_than_the_tick_are_no_silence_to_the_watchdog() {
+    let guest = Guest::new();
+    let socket_path = guest.path("listen.sock");
+    let mut command = guest.command();
+    let notify = notify_socket(&guest, &mut command, std::time::Duration::from_secs(3600));
+    command.arg("--device").arg(format!("unix-listen:{}", socket_path.display()));
+    let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+    for _ in 0..3 {
+        let stream = loop {
+            match std::os::unix::net::UnixStream::connect(&socket_path) {
+                Ok(stream) => break stream,
+                Err(_) => std::thread::yield_now(),
+            }
+        };
+        let mut lines = BufReader::new(stream);
+        lines.read_line(&mut String::new()).unwrap();
+    }
+    let alive = hears(&notify, "WATCHDOG=1");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(alive, "the tick was put off by each host, and nothing was said instead");
+}
+
+#[test]
+fn a_line_limit_that_waits_for_a_restart_loses_no_message() {
+    let guest = Guest::new();
+    guest.configure("[limits]\nmax_line_bytes = 65536\n");
+    let agent = guest.start();
+    let mut host = guest.accept();
+    host.round_trip();
+    guest.configure("[limits]\nmax_line_bytes = 1048576\n");
+    agent.signal("HUP");
+    host.round_trip();
+    // The answer carries the id, so that uncut it is longer than the link still takes.
+    let id = "x".repeat(60_000);
+    let action = "y".repeat(5_000);
+    host.send(&json!({"type": "SafeCommand", "id": id, "command_type": {"action": action}}));
+    let found = response(&mut host);
+    assert_eq!(found.error_code, Some(ErrorCode::UnknownCommand), "{}", agent.log());
+}
