@@ -1,0 +1,36 @@
+use infini_protocol::Timestamp;
+use infini_protocol::envelope::{self, EnvelopeError, Key};
+use infini_protocol::host::HostMessage;
+
+use super::SendError;
+
+/// Signs the host's messages. Its nonces are unique: 128 random bits that name this signer, and a counter.
+#[derive(Debug)]
+pub struct Signer {
+    key: Key,
+    prefix: String,
+    count: u64,
+}
+
+impl Signer {
+    pub fn new(key: Key) -> Result<Self, getrandom::Error> {
+        Ok(Self { key, prefix: random_name()?, count: 0 })
+    }
+
+    /// The message in its signed envelope, as one line with its `\n`.
+    pub fn seal(&mut self, message: &HostMessage, ts: Timestamp) -> Result<Vec<u8>, SendError> {
+        let payload = serde_json::to_string(message).map_err(|e| EnvelopeError::Malformed(e.to_string()))?;
+        self.count += 1;
+        let mut line =
+            envelope::seal(&self.key, ts.unix_ms(), &format!("{}-{}", self.prefix, self.count), &payload)?.into_bytes();
+        line.push(b'\n');
+        Ok(line)
+    }
+}
+
+/// 128 random bits in hex: a name that nobody else has and nobody guesses.
+pub fn random_name() -> Result<String, getrandom::Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
+}

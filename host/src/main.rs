@@ -1,0 +1,5 @@
+//! Entry point.
+
+fn main() -> std::process::ExitCode {
+    infinihost::cli::main()
+}

@@ -1,0 +1,353 @@
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use infini_protocol::agent::{AgentBody, AgentMessage, ErrorMessage, Handshake, Response};
+use infini_protocol::host::{Hello, HostMessage, KeepAliveRequest};
+use infini_protocol::metrics::MetricsData;
+use infini_protocol::{ErrorCode, PROTOCOL_VERSION, Timestamp};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Disconnection, Endpoint, Request, RequestError, Sample, Status, VmEvent, VmState};
+use crate::link::{Incoming, Link, host_now, random_name};
+use crate::pending::Pending;
+
+/// The first pause before another attempt; each is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause. Connecting to a local socket costs next to nothing, and a machine that starts should be seen soon.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// When an unanswered request for a sample is made again. A guest that has its port closed keeps what it is sent, and an agent
+/// that starts later would find it all.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+/// A connection on which not one byte has come for this long is given up for a new one. It happens that a guest's kernel misses the
+/// notice that this host is there and then writes nothing; a new connection brings a new notice. An agent that is merely down costs
+/// a connection now and then: each silent one is waited on twice as long as the one before.
+const FIRST_SILENCE: Duration = Duration::from_secs(6);
+
+/// The longest wait on a silent connection.
+const LONGEST_SILENCE: Duration = Duration::from_secs(60);
+
+/// A guest that leaves this much unread is asked for no sample on top of it.
+const BACKLOG_BYTES: usize = 4 << 10;
+
+/// How far the guest's clock may move before a refused line is worth signing again.
+const CLOCK_MOVED_MS: u64 = 1_000;
+
+/// Follows a machine until no handle is left.
+pub async fn run(
+    endpoint: Endpoint,
+    requests: mpsc::Receiver<Request>,
+    publish: watch::Sender<Arc<Status>>,
+    events: broadcast::Sender<VmEvent>,
+) {
+    let link = Link::new(&endpoint.socket, endpoint.key.clone());
+    let (link, session) = match link.and_then(|link| Ok((link, random_name()?))) {
+        Ok(made) => made,
+        Err(error) => {
+            let failure = Disconnection { kind: io::ErrorKind::Other, why: format!("no random numbers: {error}") };
+            publish.send_modify(|status| Arc::make_mut(status).disconnected(failure));
+            return;
+        }
+    };
+    let task = Task {
+        link,
+        session,
+        endpoint,
+        requests,
+        publish,
+        events,
+        status: Status::default(),
+        commands: Pending::new(),
+        keep_alives: Pending::new(),
+        sequence: 0,
+        next_ask: None,
+        asked: None,
+        asked_offset: None,
+        silence: FIRST_SILENCE,
+    };
+    task.run().await;
+}
+
+struct Task {
+    link: Link,
+    /// Names this start of the host side in `hello`.
+    session: String,
+    endpoint: Endpoint,
+    requests: mpsc::Receiver<Request>,
+    publish: watch::Sender<Arc<Status>>,
+    events: broadcast::Sender<VmEvent>,
+    status: Status,
+    commands: Pending<String, Result<Response, RequestError>>,
+    keep_alives: Pending<u64, Result<(), RequestError>>,
+    sequence: u64,
+    /// When to ask for a sample, while connected and refreshing.
+    next_ask: Option<Instant>,
+    /// When a sample was asked for last.
+    asked: Option<Instant>,
+    /// What was believed of the guest's clock when it was asked last.
+    asked_offset: Option<i64>,
+    /// How long the next silent connection is waited on.
+    silence: Duration,
+}
+
+/// No handle is left.
+struct Closed;
+
+/// How a connection ended.
+enum End {
+    /// It broke, or the other end closed it.
+    Lost(io::Error),
+    /// Nothing came; a new one may fare better.
+    Silent,
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let failure = match self.link.connect().await {
+                Ok(()) => match self.serve().await {
+                    // The machine is there all the same, so nobody is told that it is not.
+                    Ok(End::Silent) => continue,
+                    Ok(End::Lost(failure)) => failure,
+                    Err(Closed) => return,
+                },
+                Err(error) => error,
+            };
+            if self.status.heard_bytes > 0 {
+                pause = FIRST_PAUSE;
+            }
+            self.disconnected(&failure);
+            if let Err(Closed) = self.rest(pause).await {
+                return;
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// One connection, until it ends.
+    async fn serve(&mut self) -> Result<End, Closed> {
+        self.turn(|status, _| status.connected());
+        self.greet();
+        self.publish();
+        let give_up_at = Instant::now() + self.silence;
+        loop {
+            let (stale_at, ask_at) = (self.status.stale_at(self.endpoint.interval), self.next_ask);
+            // Without a key, or with nothing asked, there is nothing that a silent agent would have to answer.
+            let owes_answer = self.endpoint.key.is_some() && self.asked.is_some() && self.status.heard_bytes == 0;
+            let silent_until = owes_answer.then_some(give_up_at);
+            tokio::select! {
+                incoming = self.link.next() => match incoming {
+                    Ok(incoming) => self.take(incoming),
+                    Err(error) => return Ok(End::Lost(error)),
+                },
+                request = self.requests.recv() => self.handle(request.ok_or(Closed)?),
+                () = until(ask_at) => self.ask(),
+                () = until(silent_until) => {
+                    self.silence = (self.silence * 2).min(LONGEST_SILENCE);
+                    return Ok(End::Silent);
+                }
+                () = until(stale_at) => self.turn(|status, interval| status.tick(Instant::now(), interval)),
+            }
+            self.publish();
+            // A guest that never stops sending is always ready to be read; whoever watches it must get a turn all the same.
+            yield_now().await;
+        }
+    }
+
+    /// Waits before the next attempt; who asks for something meanwhile is told that there is no connection.
+    async fn rest(&mut self, pause: Duration) -> Result<(), Closed> {
+        let end = Instant::now() + pause;
+        loop {
+            tokio::select! {
+                () = sleep_until(end) => return Ok(()),
+                request = self.requests.recv() => self.handle(request.ok_or(Closed)?),
+            }
+        }
+    }
+
+    fn disconnected(&mut self, failure: &io::Error) {
+        let was = self.status.state;
+        self.next_ask = None;
+        self.status.disconnected(explain(failure));
+        if was != VmState::Absent {
+            self.events.send(VmEvent::State(VmState::Absent)).ok();
+        }
+        self.publish();
+    }
+
+    /// Says hello, so that the agent introduces itself although it could not see that this host is new, and asks for a sample.
+    fn greet(&mut self) {
+        let hello = Hello {
+            host_session_id: self.session.clone(),
+            protocol_version: PROTOCOL_VERSION,
+            capabilities: Vec::new(),
+        };
+        // Without a key the agent's own messages must do; a fresh connection has room.
+        self.link.send(&HostMessage::Hello(hello)).ok();
+        if self.endpoint.refresh.is_some() {
+            self.ask();
+        }
+    }
+
+    /// Asks for a sample and plans when to ask again if none comes.
+    fn ask(&mut self) {
+        self.asked_offset = self.link.clock().offset_ms();
+        if self.link.unsent_bytes() < BACKLOG_BYTES {
+            self.link.send(&HostMessage::Metrics {}).ok();
+        }
+        let now = Instant::now();
+        self.asked = Some(now);
+        self.next_ask = Some(now + self.endpoint.refresh.unwrap_or_default().max(ASK_AGAIN));
+    }
+
+    fn handle(&mut self, request: Request) {
+        match request {
+            Request::Send(message, done) => {
+                self.asked_offset = self.link.clock().offset_ms();
+                done.send(self.link.send(&message)).ok();
+            }
+            Request::Command(id, message, waiter) => match self.link.send(&message) {
+                Ok(()) => reject(self.commands.insert(id, waiter)),
+                Err(error) => drop(waiter.send(Err(error.into()))),
+            },
+            Request::KeepAlive(waiter) => {
+                self.sequence += 1;
+                let message = HostMessage::KeepAliveRequest(KeepAliveRequest { sequence_number: self.sequence });
+                match self.link.send(&message) {
+                    Ok(()) => reject(self.keep_alives.insert(self.sequence, waiter)),
+                    Err(error) => drop(waiter.send(Err(error.into()))),
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, incoming: Incoming) {
+        self.status.heard_bytes = self.link.heard_bytes();
+        self.silence = FIRST_SILENCE;
+        let event = match incoming {
+            Incoming::Message(message) => {
+                self.status.clock_offset_ms = self.link.clock().offset_ms();
+                self.turn(|status, _| status.heard(Instant::now()));
+                self.message(*message)
+            }
+            Incoming::Invalid(reason) => self.bad_line(reason),
+            Incoming::TooLong { bytes } => self.bad_line(format!("a line of {bytes} bytes is over the limit")),
+        };
+        if let Some(event) = event {
+            // Nobody has to listen.
+            self.events.send(event).ok();
+        }
+    }
+
+    fn message(&mut self, AgentMessage { timestamp, body }: AgentMessage) -> Option<VmEvent> {
+        Some(match body {
+            AgentBody::Handshake(handshake) => self.introduced(handshake),
+            AgentBody::Metrics(metrics) => self.sampled(timestamp, metrics.data),
+            AgentBody::Response(response) => {
+                let id = response.id.clone();
+                if self.commands.answer(&id, Ok(*response)) {
+                    return None;
+                }
+                VmEvent::UnexpectedAnswer
+            }
+            AgentBody::KeepAlive(answer) => {
+                if self.keep_alives.answer(&answer.sequence_number, Ok(())) {
+                    return None;
+                }
+                VmEvent::UnexpectedAnswer
+            }
+            AgentBody::Error(error) => self.refused(error),
+            AgentBody::ErrorReport(report) => VmEvent::ErrorReport(report),
+            AgentBody::AgentEvent(event) => VmEvent::Agent(event),
+            AgentBody::RequestPendingScripts(_) | AgentBody::ScriptCompletion(_) => VmEvent::Script,
+        })
+    }
+
+    fn introduced(&mut self, handshake: Handshake) -> VmEvent {
+        self.status.wrong_vm_id = match &self.endpoint.vm_id {
+            Some(expected) if *expected != handshake.vm_id => {
+                let told = handshake.vm_id.clone();
+                self.events.send(VmEvent::WrongVmId { expected: expected.clone(), told: told.clone() }).ok();
+                Some(told)
+            }
+            _ => None,
+        };
+        let handshake = Arc::new(handshake);
+        self.status.handshake = Some(Arc::clone(&handshake));
+        VmEvent::Handshake(handshake)
+    }
+
+    fn sampled(&mut self, timestamp: Timestamp, data: MetricsData) -> VmEvent {
+        let sample = Arc::new(Sample { timestamp, received: host_now(), data });
+        self.status.sample = Some(Arc::clone(&sample));
+        self.status.counters.samples += 1;
+        if let (Some(refresh), Some(asked)) = (self.endpoint.refresh, self.asked) {
+            self.next_ask = Some((asked + refresh).max(Instant::now()));
+        }
+        VmEvent::Metrics(sample)
+    }
+
+    /// The agent could not use a line of this host. Where that may be the clock's fault, which is known better now, everything is said again.
+    fn refused(&mut self, error: ErrorMessage) -> VmEvent {
+        self.status.complaint = Some(Arc::new(error.clone()));
+        let offset = self.link.clock().offset_ms().unwrap_or(0);
+        let moved = offset.abs_diff(self.asked_offset.unwrap_or(0)) > CLOCK_MOVED_MS;
+        if error.details.error_code == ErrorCode::AuthFailed && moved {
+            self.asked_offset = Some(offset);
+            self.greet();
+        }
+        VmEvent::Error(error)
+    }
+
+    fn bad_line(&mut self, reason: String) -> Option<VmEvent> {
+        self.status.counters.bad_lines += 1;
+        Some(VmEvent::InvalidLine(reason))
+    }
+
+    /// Changes the status and tells if that changed the state.
+    fn turn(&mut self, change: impl FnOnce(&mut Status, Duration)) {
+        let was = self.status.state;
+        change(&mut self.status, self.endpoint.interval);
+        if self.status.state != was {
+            self.events.send(VmEvent::State(self.status.state)).ok();
+        }
+    }
+
+    fn publish(&self) {
+        self.publish.send_replace(Arc::new(self.status.clone()));
+    }
+}
+
+fn reject<T>(inserted: Result<(), oneshot::Sender<Result<T, RequestError>>>) {
+    if let Err(waiter) = inserted {
+        waiter.send(Err(RequestError::TooMany)).ok();
+    }
+}
+
+/// Waits until then, or for ever.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What a failed connection means.
+fn explain(error: &io::Error) -> Disconnection {
+    let why = match error.kind() {
+        io::ErrorKind::NotFound => "there is no such socket; is the virtual machine running?".to_owned(),
+        io::ErrorKind::ConnectionRefused => {
+            "nobody listens on the socket; the virtual machine that made it is gone".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => "no permission to connect to the socket; try as root".to_owned(),
+        io::ErrorKind::UnexpectedEof => "the virtual machine closed the socket".to_owned(),
+        _ => error.to_string(),
+    };
+    Disconnection { kind: error.kind(), why }
+}
