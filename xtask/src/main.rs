@@ -1,0 +1,29 @@
+//! The project's own chores. `cargo xtask --help` lists them.
+
+mod check;
+mod vmtest;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+
+/// The project's own chores.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Verb {
+    /// Run everything that must pass before a change, and report all that failed at once.
+    Check(check::Options),
+    /// Boot a real virtual machine, install the agent in it and try everything from the host.
+    Vmtest(vmtest::Options),
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let root =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies directly below the project's root")?;
+    match Verb::parse() {
+        Verb::Check(options) => check::run(root, &options),
+        Verb::Vmtest(options) => vmtest::run(root, &options),
+    }
+}
