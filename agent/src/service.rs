@@ -307,3 +307,6 @@ fn ticker(config: &Config, supervisor: &Supervisor) -> Interval {
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticker
 }
+
+#[cfg(test)]
+mod tests;
