@@ -155,6 +155,7 @@ fn decode(record: &[u8]) -> (u64, NonceHash) {
 mod tests {
     use super::super::{NonceJournal, Seen};
     use super::*;
+    use crate::logging::logged;
 
     #[test]
     fn a_restart_refuses_exactly_what_was_seen() {
@@ -203,15 +204,6 @@ mod tests {
         let mut journal = NonceJournal::open(&path).unwrap();
         assert_eq!(journal.admit(&format!("n{last}"), last), Seen::Before);
         assert_eq!(journal.window.floor, last - CAPACITY as u64);
-    }
-
-    /// What is logged from `DEBUG` up while `work` runs.
-    fn logged(work: impl FnOnce()) -> String {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let writer = std::sync::Arc::new(file.reopen().unwrap());
-        let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(writer).finish();
-        tracing::subscriber::with_default(subscriber, work);
-        fs::read_to_string(file.path()).unwrap()
     }
 
     #[test]
