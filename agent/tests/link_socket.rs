@@ -3,6 +3,9 @@
 
 mod support;
 
+use std::path::Path;
+use std::time::Duration;
+
 use infiniservice::communication::{Endpoint, Lane, LinkError, LinkEvent, LinkSettings, NotSent, VirtioSerial};
 use support::link::{PATIENCE, attached, link, listening, next, opened, until, while_running};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -153,4 +156,74 @@ async fn a_vsock_without_a_listener_is_a_typed_error() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// A host that has connected, asked and ended its half of the connection, as `socat` does at the end of its input.
+async fn half_closed(link: &mut VirtioSerial, path: &Path) -> UnixStream {
+    let mut host = UnixStream::connect(path).await.unwrap();
+    attached(link).await;
+    host.write_all(b"request\n").await.unwrap();
+    host.shutdown().await.unwrap();
+    until(link, |event| matches!(event, LinkEvent::Line { .. }).then_some(())).await;
+    host
+}
+
+/// Simulated time passes only when nothing else can happen.
+#[tokio::test(start_paused = true)]
+async fn a_host_that_ends_its_half_of_the_connection_gets_its_answers_and_then_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut link, path) = listening(folder.path());
+    opened(&mut link).await;
+    let mut host = half_closed(&mut link, &path).await;
+    for _ in 0..3 {
+        let event = tokio::time::timeout(Duration::from_secs(1), link.next_event()).await;
+        assert!(event.is_err(), "the session did not wait for the answer: {event:?}");
+        link.send(Lane::Answer, b"answer\n".to_vec()).unwrap();
+    }
+    let asked = tokio::time::Instant::now();
+    let mut text = String::new();
+    while_running(&mut link, host.read_to_string(&mut text)).await.unwrap();
+    assert_eq!(text, "answer\nanswer\nanswer\n");
+    assert!(asked.elapsed() < Duration::from_secs(3), "the end came after {:?}", asked.elapsed());
+    let next_host = UnixStream::connect(&path).await.unwrap();
+    attached(&mut link).await;
+    drop(next_host);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_ended_its_half_is_not_written_to_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut link, path) = listening(folder.path());
+    opened(&mut link).await;
+    for reads in [true, false] {
+        let mut host = half_closed(&mut link, &path).await;
+        let begin = tokio::time::Instant::now();
+        let mut chunk = vec![0; 1 << 20];
+        let mut ticks = tokio::time::interval(Duration::from_millis(500));
+        loop {
+            tokio::select! {
+                event = link.next_event() => if matches!(event, LinkEvent::HostDetached) { break },
+                _ = ticks.tick() => drop(link.send(Lane::Metrics, vec![b'm'; 900_000])),
+                _ = host.read(&mut chunk), if reads => {}
+            }
+            assert!(begin.elapsed() < Duration::from_secs(60), "it is written to without end, reading: {reads}");
+        }
+        assert!(begin.elapsed() < Duration::from_secs(11), "{:?}, reading: {reads}", begin.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_closes_is_gone_at_once_also_after_it_had_ended_its_half() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut link, path) = listening(folder.path());
+    opened(&mut link).await;
+    let host = half_closed(&mut link, &path).await;
+    let whole = tokio::time::Instant::now();
+    drop(host);
+    until(&mut link, |event| matches!(event, LinkEvent::HostDetached).then_some(())).await;
+    let host = UnixStream::connect(&path).await.unwrap();
+    attached(&mut link).await;
+    drop(host);
+    until(&mut link, |event| matches!(event, LinkEvent::HostDetached).then_some(())).await;
+    assert_eq!(whole.elapsed().as_millis(), 0);
 }

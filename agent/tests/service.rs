@@ -66,6 +66,19 @@ fn requests_are_answered() {
 }
 
 #[test]
+fn a_host_that_ends_its_half_of_the_connection_is_answered() {
+    let guest = Guest::new();
+    let _agent = guest.start();
+    let mut host = guest.accept();
+    host.wait_for(|body| matches!(body, AgentBody::Metrics(_)).then_some(()));
+    host.send(&json!({"type": "Metrics"}));
+    host.send(&json!({"type": "keep_alive_request", "sequence_number": 7}));
+    host.end_requests();
+    host.wait_for(|body| matches!(body, AgentBody::KeepAlive(_)).then_some(()));
+    host.wait_for(|body| matches!(body, AgentBody::Metrics(_)).then_some(()));
+}
+
+#[test]
 fn every_command_gets_its_one_answer() {
     let guest = Guest::new();
     let _agent = guest.start();

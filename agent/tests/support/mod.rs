@@ -153,6 +153,11 @@ impl Host {
         self.send_line(&line);
     }
 
+    /// Says that nothing more comes, and reads on.
+    pub fn end_requests(&self) {
+        self.lines.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
+    }
+
     /// Proves that the agent has worked through everything that was sent before.
     pub fn round_trip(&mut self) {
         self.send(&json!({"type": "keep_alive_request", "sequence_number": 99}));
