@@ -90,13 +90,16 @@ impl VirtioSerial {
     /// Starts the link's task on the current Tokio runtime.
     #[must_use]
     pub fn spawn(settings: LinkSettings) -> Self {
+        let (outbox, max_line_bytes) = (settings.outbox, settings.max_line_bytes);
+        Self::with_task(outbox, max_line_bytes, |exchange| tokio::spawn(LinkTask::new(settings, exchange).run()))
+    }
+
+    fn with_task(outbox: OutboxLimits, max_line_bytes: usize, start: impl FnOnce(Exchange) -> JoinHandle<()>) -> Self {
         let (event_sender, events) = mpsc::channel(BATCHES);
         let (lines, line_receiver) = mpsc::channel(1);
         let (directions, direction_receiver) = watch::channel(Directions::default());
-        let outbox = Outbox::new(settings.outbox);
-        let max_line_bytes = settings.max_line_bytes;
-        let exchange = Exchange::new(event_sender, line_receiver, direction_receiver);
-        let task = tokio::spawn(LinkTask::new(settings, exchange).run());
+        let task = start(Exchange::new(event_sender, line_receiver, direction_receiver));
+        let outbox = Outbox::new(outbox);
         Self {
             events,
             lines,
@@ -109,6 +112,16 @@ impl VirtioSerial {
             attached: false,
             borrowed: false,
         }
+    }
+
+    /// A link on which these things happen, and then nothing more.
+    #[cfg(test)]
+    pub(crate) fn on_which(events: Vec<LinkEvent>) -> Self {
+        let LinkSettings { outbox, max_line_bytes, .. } = LinkSettings::default();
+        Self::with_task(outbox, max_line_bytes, |mut exchange| {
+            events.into_iter().for_each(|event| exchange.tell(event));
+            tokio::spawn(async move { exchange.meanwhile(std::future::pending()).await.unwrap_or_default() })
+        })
     }
 
     /// Waits for the next event, and hands waiting lines over meanwhile. Nothing is lost when the future is dropped.

@@ -2,6 +2,7 @@
 //!
 //! [`settings`] is the one table of what can be set; this file holds the values and puts the layers on top of each other.
 
+mod error;
 pub mod settings;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use toml::Value;
 
 use crate::collector::CollectorSettings;
 use crate::communication::Endpoint;
+pub use error::ConfigError;
 use settings::{SETTINGS, Setting};
 
 /// Where the configuration is looked for when nobody names a file.
@@ -138,30 +140,6 @@ pub struct Loaded {
     /// Keys that nobody knows. They do no harm, but somebody meant something by them.
     pub warnings: Vec<String>,
     origins: BTreeMap<&'static str, Origin>,
-}
-
-/// Why there is no usable configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("{}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is not TOML.
-    #[error("{}: {reason}", path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// What the parser says, with line and column.
-        reason: String,
-    },
-    /// Values that make no sense, each with its place.
-    #[error("{}", .0.join("\n"))]
-    Values(Vec<String>),
 }
 
 /// The layers above the defaults.

@@ -58,3 +58,15 @@ impl FormatTime for Wall {
         write!(writer, "{}", clock::now())
     }
 }
+
+/// What is logged from `DEBUG` up on this thread while `work` runs.
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "only tests call it")]
+pub(crate) fn logged(work: impl FnOnce()) -> String {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let writer = std::sync::Arc::new(file.reopen().unwrap());
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(Level::DEBUG).with_writer(writer).with_ansi(false).finish();
+    tracing::subscriber::with_default(subscriber, work);
+    std::fs::read_to_string(file.path()).unwrap()
+}

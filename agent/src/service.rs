@@ -2,6 +2,7 @@
 
 mod budget;
 mod inbound;
+mod phase_log;
 pub mod state;
 
 use std::io;
@@ -19,6 +20,7 @@ use crate::commands::executor::CommandExecutor;
 use crate::communication::{Lane, LinkEvent, NotSent, VirtioSerial};
 use crate::config::{Config, Loaded};
 use crate::supervisor::{Order, Supervisor};
+use phase_log::PhaseLog;
 use state::{Effect, Input, Machine, Phase, Trouble};
 
 /// How long the agent waits at its end for the host to take what is still unsent.
@@ -50,6 +52,7 @@ pub struct InfiniService {
     authenticator: Authenticator,
     audit: AuditFile,
     machine: Machine,
+    phase_log: PhaseLog,
     supervisor: Supervisor,
     clock_watch: Option<ClockWatch>,
     reload: Reload,
@@ -101,6 +104,7 @@ impl InfiniService {
             authenticator: parts.authenticator,
             audit: parts.audit,
             machine: parts.machine,
+            phase_log: PhaseLog::new(),
             supervisor: parts.supervisor,
             clock_watch,
             reload: parts.reload,
@@ -119,10 +123,11 @@ impl InfiniService {
             self.handle(event);
             let phase = self.machine.phase();
             if phase != before {
-                tracing::info!(from = ?before, to = ?phase, "{}", phase.describe());
+                self.phase_log.changed(before, phase, Instant::now());
                 self.supervisor.status(phase.describe());
             }
             if is_tick {
+                self.phase_log.tick(phase, Instant::now());
                 self.supervisor.alive();
             }
         }
@@ -307,3 +312,6 @@ fn ticker(config: &Config, supervisor: &Supervisor) -> Interval {
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticker
 }
+
+#[cfg(test)]
+mod tests;

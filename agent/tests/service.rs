@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 
@@ -64,6 +63,19 @@ fn requests_are_answered() {
 
     host.send(&json!({"type": "hello", "host_session_id": "h", "protocol_version": 2, "capabilities": []}));
     host.wait_for(|body| matches!(body, AgentBody::Handshake(_)).then_some(()));
+}
+
+#[test]
+fn a_host_that_ends_its_half_of_the_connection_is_answered() {
+    let guest = Guest::new();
+    let _agent = guest.start();
+    let mut host = guest.accept();
+    host.wait_for(|body| matches!(body, AgentBody::Metrics(_)).then_some(()));
+    host.send(&json!({"type": "Metrics"}));
+    host.send(&json!({"type": "keep_alive_request", "sequence_number": 7}));
+    host.end_requests();
+    host.wait_for(|body| matches!(body, AgentBody::KeepAlive(_)).then_some(()));
+    host.wait_for(|body| matches!(body, AgentBody::Metrics(_)).then_some(()));
 }
 
 #[test]
@@ -308,25 +320,27 @@ fn hears(socket: &UnixDatagram, wanted: &str) -> bool {
 #[test]
 fn hosts_that_come_and_go_faster_than_the_tick_are_no_silence_to_the_watchdog() {
     let guest = Guest::new();
-    let socket_path = guest.path("listen.sock");
     let mut command = guest.command();
     let notify = notify_socket(&guest, &mut command, std::time::Duration::from_secs(3600));
-    command.arg("--device").arg(format!("unix-listen:{}", socket_path.display()));
-    let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+    let _agent = guest.start_listening(command);
     for _ in 0..3 {
-        let stream = loop {
-            match std::os::unix::net::UnixStream::connect(&socket_path) {
-                Ok(stream) => break stream,
-                Err(_) => std::thread::yield_now(),
-            }
-        };
-        let mut lines = BufReader::new(stream);
-        lines.read_line(&mut String::new()).unwrap();
+        guest.connect().next_line();
     }
     let alive = hears(&notify, "WATCHDOG=1");
-    child.kill().unwrap();
-    child.wait().unwrap();
     assert!(alive, "the tick was put off by each host, and nothing was said instead");
+}
+
+#[test]
+fn a_host_that_comes_and_goes_does_not_fill_the_log() {
+    let guest = Guest::new();
+    let agent = guest.start_listening(guest.command());
+    for _ in 0..20 {
+        guest.connect().next_line();
+    }
+    let log = agent.log();
+    let told = log.lines().filter(|line| line.contains("to=Connect")).count();
+    // A minute may end meanwhile, and then another line is due.
+    assert!((1..=4).contains(&told), "{told} lines about 20 hosts:\n{log}");
 }
 
 #[test]

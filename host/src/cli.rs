@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, Overrides};
 use crate::sanitize::excerpt;
 use crate::vm::Endpoint;
-pub use contact::{NoContact, Patience, first_sample};
+pub use contact::{NoContact, Patience, first_sample, unheard};
 use failure::{Failure, USAGE};
 
 /// The host side of InfiniService: see into virtual machines without a network.

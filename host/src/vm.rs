@@ -20,7 +20,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::link::{SendError, random_name};
-pub use status::{Counters, Disconnection, Status, VmState};
+pub use status::{ANSWER_TIME, Counters, Disconnection, Requests, Status, VmState};
 
 /// How many events a slow listener may be behind before it loses the oldest.
 const EVENTS_KEPT: usize = 256;

@@ -8,9 +8,10 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use infini_protocol::ErrorCode;
-use infini_protocol::agent::{AgentBody, ErrorDetails, ErrorMessage};
+use infini_protocol::agent::{AgentBody, ErrorDetails, ErrorMessage, KeepAlive};
+use infini_protocol::host::HostMessage;
 use infini_protocol::metrics::{CollectError, CpuMetrics, MetricsData};
-use infinihost::cli::{NoContact, Patience, first_sample};
+use infinihost::cli::{NoContact, Patience, first_sample, unheard};
 use infinihost::vm::{Endpoint, Vm};
 use support::{FakeAgent, SECRET, SOON, handshake, key, metrics};
 use tokio::process::Command;
@@ -21,11 +22,15 @@ fn asking(agent: &FakeAgent) -> Endpoint {
 }
 
 fn refusal() -> AgentBody {
+    refused(ErrorCode::AuthFailed)
+}
+
+fn refused(error_code: ErrorCode) -> AgentBody {
     AgentBody::Error(ErrorMessage {
         error: "the line is not signed with this machine's secret\u{1b}[2J".to_owned(),
         details: ErrorDetails {
             component: "auth".to_owned(),
-            error_code: ErrorCode::AuthFailed,
+            error_code,
             message: "wrong signature".to_owned(),
             dropped: None,
         },
@@ -69,6 +74,49 @@ async fn an_agent_that_speaks_but_measures_nothing_is_told_apart() {
     peer.say(handshake("vm-1")).await;
     let outcome = first_sample(&vm, patience).await;
     assert!(matches!(outcome, Err(NoContact::NoSample)), "{outcome:?}");
+}
+
+/// A sample that came unasked is nothing to go by where the agent may not even hear the host.
+#[tokio::test(start_paused = true)]
+async fn a_sample_counts_as_an_answer_only_from_an_agent_that_takes_requests() {
+    let agent = FakeAgent::listen();
+    let endpoint = asking(&agent);
+    let patience = Patience::of(&endpoint).for_an_answer(&endpoint);
+    let start = Instant::now();
+    let vm = Vm::follow(endpoint);
+    let mut peer = agent.accept().await;
+    peer.say(handshake("vm-1")).await;
+    peer.say(metrics(MetricsData::default())).await;
+    // What an agent with the right secret told a host before this one.
+    peer.say(AgentBody::KeepAlive(KeepAlive { sequence_number: 1 })).await;
+    let outcome = first_sample(&vm, patience).await;
+    assert!(matches!(outcome, Err(NoContact::Unheard)), "{outcome:?}");
+    assert_eq!(start.elapsed().as_secs(), 5);
+    unheard(&vm).await.unwrap();
+
+    peer.take_request().await;
+    first_sample(&vm, patience).await.unwrap();
+    assert!(!vm.status().is_unheard(Instant::now()), "{:?}", vm.status());
+}
+
+/// Version 1 knows no handshake and no `hello`, and its answers come in the order that it likes.
+#[tokio::test(start_paused = true)]
+async fn a_version_1_agent_is_believed_by_its_keep_alive() {
+    let agent = FakeAgent::listen();
+    let endpoint = asking(&agent);
+    let patience = Patience::of(&endpoint).for_an_answer(&endpoint);
+    let vm = Vm::follow(endpoint);
+    let mut peer = agent.accept().await;
+    let number = loop {
+        if let HostMessage::KeepAliveRequest(request) = peer.hear().await.message {
+            break request.sequence_number;
+        }
+    };
+    peer.hear_request().await;
+    peer.say(refused(ErrorCode::InvalidMessage)).await;
+    peer.say(metrics(MetricsData::default())).await;
+    peer.say(AgentBody::KeepAlive(KeepAlive { sequence_number: number })).await;
+    first_sample(&vm, patience).await.unwrap();
 }
 
 /// Runs the program against a socket, with the shared secret in a file.
@@ -115,7 +163,7 @@ async fn one_sample_is_printed_as_json() {
     });
     let (output, _peer) = tokio::join!(infinihost(agent.dir(), &socket, &["metrics", "--json"]), async {
         let mut peer = agent.accept().await;
-        peer.hear_request().await;
+        peer.take_request().await;
         peer.say(metrics(data)).await;
         peer
     });
@@ -155,6 +203,28 @@ async fn a_wrong_secret_is_said_beside_the_agents_own_samples() {
     });
     told(&output, 0, &["the agent refuses what this host signs"]);
     assert_eq!(output.stdout.iter().filter(|&&byte| byte == b'\n').count(), 1, "{output:?}");
+}
+
+/// The agent tells a wrong secret once a minute only; within that minute its silence must do.
+#[tokio::test]
+async fn an_agent_that_answers_nothing_is_told_beside_its_own_samples() {
+    let (metrics_agent, watch_agent) = (FakeAgent::listen(), FakeAgent::listen());
+    let speak = async |agent: &FakeAgent| {
+        let mut peer = agent.accept().await;
+        peer.hear_request().await;
+        peer.say(metrics(MetricsData::default())).await;
+        peer
+    };
+    let (metrics_socket, watch_socket) = (metrics_agent.socket(), watch_agent.socket());
+    let (printed, watched, ..) = tokio::join!(
+        infinihost(metrics_agent.dir(), &metrics_socket, &["metrics"]),
+        infinihost(watch_agent.dir(), &watch_socket, &["watch", "--json", "--duration", "7s"]),
+        speak(&metrics_agent),
+        speak(&watch_agent),
+    );
+    told(&printed, 69, &["it is down", "another secret", "another client"]);
+    assert!(printed.stdout.is_empty(), "a sample that nobody asked for was printed: {printed:?}");
+    told(&watched, 0, &["the agent does not take our requests (wrong secret?)"]);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
@@ -137,31 +138,46 @@ fn only_for_its_owner(path: &Path, metadata: &std::fs::Metadata) -> Result<(), S
 /// # Errors
 /// Where the process cannot overwrite its own environment. The secret is still in it then.
 pub fn take_from_environment() -> io::Result<Option<Zeroizing<Vec<u8>>>> {
-    let mut block = Zeroizing::new(Vec::new());
-    File::open("/proc/self/environ")?.read_to_end(&mut block)?;
-    let mut start = 0;
-    let mut secret = None;
-    let memory = OpenOptions::new().write(true).open("/proc/self/mem")?;
-    let base = environment_address()?;
-    for entry in block.split(|&byte| byte == 0) {
-        let value = entry.strip_prefix(SECRET_VARIABLE.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
-        if let Some(value) = value.filter(|value| !value.is_empty()) {
-            secret.get_or_insert_with(|| Zeroizing::new(value.to_vec()));
-            let offset = start + entry.len() - value.len();
-            memory.write_all_at(&vec![0; value.len()], base + offset as u64)?;
-        }
-        start += entry.len() + 1;
-    }
-    Ok(secret)
+    take_from(Path::new("/proc/self"))
 }
 
-/// Where the kernel put the environment of this process: the field `env_start` of `/proc/self/stat`, proc(5).
-fn environment_address() -> io::Result<u64> {
+/// The same of the process whose folder in `/proc` this is. Its memory is opened only where there is a secret to overwrite: hardened
+/// systems deny that, and an agent whose secret is in a file must start there all the same.
+fn take_from(process: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    let mut block = Zeroizing::new(Vec::new());
+    File::open(process.join("environ"))?.read_to_end(&mut block)?;
+    let values = secret_values(&block);
+    let Some(first) = values.first() else { return Ok(None) };
+    let memory = OpenOptions::new().write(true).open(process.join("mem"))?;
+    let base = environment_address(process)?;
+    for value in &values {
+        memory.write_all_at(&vec![0; value.len()], base + value.start as u64)?;
+    }
+    Ok(Some(Zeroizing::new(block[first.clone()].to_vec())))
+}
+
+/// Where in the environment the variable's value stands; a name may be there more than once.
+fn secret_values(block: &[u8]) -> Vec<Range<usize>> {
+    let mut values = Vec::new();
+    let mut start = 0;
+    for entry in block.split(|&byte| byte == 0) {
+        let end = start + entry.len();
+        let value = entry.strip_prefix(SECRET_VARIABLE.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            values.push(end - value.len()..end);
+        }
+        start = end + 1;
+    }
+    values
+}
+
+/// Where the kernel put the environment of the process: the field `env_start` of `/proc/PID/stat`, proc(5).
+fn environment_address(process: &Path) -> io::Result<u64> {
     const ENV_START_AFTER_NAME: usize = 47;
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let stat = std::fs::read_to_string(process.join("stat"))?;
     let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
     let address = fields.split(' ').nth(ENV_START_AFTER_NAME).and_then(|field| field.parse().ok());
-    address.ok_or_else(|| io::Error::other("/proc/self/stat does not say where the environment is"))
+    address.ok_or_else(|| io::Error::other("/proc/PID/stat does not say where the environment is"))
 }
 
 #[cfg(test)]
@@ -220,5 +236,27 @@ mod tests {
         assert_eq!(key(find(environment, Some(folder.path()), &path).unwrap()), b"from-environment");
         assert_eq!(key(find(None, Some(folder.path()), &path).unwrap()), b"from-credential");
         assert_eq!(key(find(None, None, &path).unwrap()), b"from-file");
+    }
+
+    #[test]
+    fn the_memory_is_opened_only_where_a_secret_is_to_be_overwritten() {
+        let process = tempfile::tempdir().unwrap();
+        let at = |file: &str| process.path().join(file);
+        fs::write(at("environ"), format!("PATH=/bin\0{SECRET_VARIABLE}=\0X{SECRET_VARIABLE}=x\0")).unwrap();
+        // Without `mem` and `stat` whoever opens them fails.
+        let taken = take_from(process.path());
+        assert!(matches!(taken, Ok(None)), "{taken:?}");
+
+        let environment = format!("PATH=/bin\0{SECRET_VARIABLE}=s3cret\0HOME=/\0{SECRET_VARIABLE}=again\0");
+        fs::write(at("environ"), &environment).unwrap();
+        let taken = take_from(process.path());
+        assert!(taken.is_err(), "a secret that could not be overwritten was taken: {taken:?}");
+
+        fs::write(at("mem"), &environment).unwrap();
+        fs::write(at("stat"), format!("1 (a) b) S{}\n", " 0".repeat(60))).unwrap();
+        let taken = take_from(process.path()).unwrap();
+        assert_eq!(taken.as_ref().map(|secret| secret.as_slice()), Some(&b"s3cret"[..]));
+        let left = String::from_utf8(fs::read(at("mem")).unwrap()).unwrap();
+        assert_eq!(left, environment.replace("s3cret", "\0\0\0\0\0\0").replace("again", "\0\0\0\0\0"));
     }
 }

@@ -95,8 +95,7 @@ impl Start {
     fn load(&self) -> Result<Loaded, ConfigError> {
         let text = match &self.file {
             Some(path) => Some((path.clone(), read(path)?)),
-            None if Path::new(DEFAULT_FILE).exists() => Some((DEFAULT_FILE.into(), read(Path::new(DEFAULT_FILE))?)),
-            None => None,
+            None => read_if_there(Path::new(DEFAULT_FILE))?.map(|text| (DEFAULT_FILE.into(), text)),
         };
         Loaded::from_layers(&Layers {
             file: text.as_ref().map(|(path, text)| (path.as_path(), text.as_str())),
@@ -133,6 +132,15 @@ impl Start {
 
 fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
+}
+
+/// A file that is there and cannot be read is no reason for the defaults: what it says would silently not count.
+fn read_if_there(path: &Path) -> Result<Option<String>, ConfigError> {
+    match read(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn print(text: &str) -> u8 {
@@ -273,4 +281,22 @@ fn journal(state_dir: &Path) -> NonceJournal {
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_that_is_not_there_means_the_defaults() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        assert!(matches!(read_if_there(&path), Ok(None)), "{:?}", read_if_there(&path));
+        assert!(matches!(read_if_there(&folder.path().join("none/config.toml")), Ok(None)));
+
+        // Root may read everything, so what cannot be looked at even by root stands in for what is forbidden.
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        let error = read_if_there(&path).unwrap_err().to_string();
+        assert!(error.contains("config.toml") && error.contains("--config"), "{error}");
+    }
 }

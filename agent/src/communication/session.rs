@@ -16,6 +16,13 @@ const READ_BYTES: usize = 16 << 10;
 /// How long a borrowed port may stay without a good signature.
 pub const SILENCE: Duration = Duration::from_secs(90);
 
+/// How long a host that has ended its own half of a connection is still written to after the last answer. A sample takes a second
+/// where the machine is busy.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// How long it is written to at most: the next host waits for its end.
+const LINGER: Duration = Duration::from_secs(10);
+
 /// Why a session ended.
 #[derive(Debug)]
 pub enum End {
@@ -48,12 +55,22 @@ pub struct Session<P> {
     /// With a borrowed port, until when a host must have proved itself.
     silent_until: Option<Instant>,
     borrowed: bool,
+    /// The host says nothing more but reads what it is still owed.
+    last_answers: Option<LastAnswers>,
+}
+
+/// The time that is left for them.
+#[derive(Clone, Copy, Debug)]
+struct LastAnswers {
+    quiet_until: Instant,
+    end: Instant,
 }
 
 enum News {
     Port(io::Result<Ready>),
     Service(FromService),
     Silent,
+    Answered,
     PortsChanged,
     More,
 }
@@ -74,6 +91,7 @@ impl<P: PortIo> Session<P> {
             first_line: true,
             silent_until: borrowed.then(|| Instant::now() + SILENCE),
             borrowed,
+            last_answers: None,
         })
     }
 
@@ -97,6 +115,7 @@ impl<P: PortIo> Session<P> {
                 News::Service(FromService::Directed) if exchange.is_verified() => self.silent_until = None,
                 News::Service(_) | News::More => {}
                 News::Silent => return End::Silent,
+                News::Answered => return End::Closed,
                 News::PortsChanged => return End::PortsChanged,
             }
         }
@@ -108,6 +127,7 @@ impl<P: PortIo> Session<P> {
             news = exchange.next(wants_lines) => News::Service(news),
             ready = self.readiness.changed() => News::Port(ready),
             () = sleep_until(self.silent_until) => News::Silent,
+            () = sleep_until(self.last_answers.map(LastAnswers::over_at)) => News::Answered,
             () = changed(ports) => News::PortsChanged,
             // A port that always has more must not keep the rest of the agent from running.
             () = tokio::task::yield_now(), if more => News::More,
@@ -168,14 +188,23 @@ impl<P: PortIo> Session<P> {
     /// The driver says that no host is there. After hundreds of fast reconnects it may say so wrongly, because the hypervisor's
     /// notice of the last one was lost: lines then still arrive, nothing can be written, and the host's next reconnect mends it.
     fn end_of_stream(&mut self, exchange: &mut Exchange) -> Result<(), End> {
-        if !self.port.outlives_host() {
-            return Err(End::Closed);
-        }
         self.readable = false;
+        if !self.port.outlives_host() {
+            return self.end_of_requests();
+        }
         self.hung_up = false;
         if std::mem::take(&mut self.attached) {
             exchange.tell(LinkEvent::HostDetached);
         }
+        Ok(())
+    }
+
+    /// A connection's host ends its half of it (shutdown(2)), and with a hang-up the other half, too: then nobody reads any more.
+    fn end_of_requests(&mut self) -> Result<(), End> {
+        if self.hung_up {
+            return Err(End::Closed);
+        }
+        self.last_answers.get_or_insert_with(|| LastAnswers::from(Instant::now()));
         Ok(())
     }
 
@@ -206,8 +235,14 @@ impl<P: PortIo> Session<P> {
         let bytes = if self.line_break_due { b"\n" } else { line.rest() };
         match self.port.write(bytes) {
             Ok(_) if self.line_break_due => self.line_break_due = false,
-            Ok(count) => exchange.wrote(count),
+            Ok(count) => {
+                exchange.wrote(count);
+                self.last_answers = self.last_answers.map(|last| last.answered_at(Instant::now()));
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && self.last_answers.is_some() => {
+                return Err(End::Closed);
+            }
             // What the host wrote before it closed is still to be read; the end of the stream comes behind it.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.writable = false;
@@ -216,6 +251,20 @@ impl<P: PortIo> Session<P> {
             Err(error) => return interrupted(error),
         }
         Ok(())
+    }
+}
+
+impl LastAnswers {
+    fn from(now: Instant) -> Self {
+        Self { quiet_until: now + QUIET, end: now + LINGER }
+    }
+
+    fn answered_at(self, now: Instant) -> Self {
+        Self { quiet_until: now + QUIET, ..self }
+    }
+
+    fn over_at(self) -> Instant {
+        self.quiet_until.min(self.end)
     }
 }
 

@@ -8,20 +8,20 @@
 //! ```
 //! Stopping is entered from anywhere and never left.
 
+mod input;
+mod messages;
+
 use std::time::{Duration, Instant};
 
-use infini_protocol::agent::{
-    AgentBody, AgentEvent, ErrorDetails, ErrorMessage, ErrorReport, ErrorSeverity, EventSeverity, KeepAlive, Metrics,
-    RequestPendingScripts,
-};
+use infini_protocol::agent::{AgentBody, ErrorReport, ErrorSeverity, KeepAlive, Metrics, RequestPendingScripts};
 use infini_protocol::host::{HostMessage, SafeCommand, Script, UnsafeCommand};
 use infini_protocol::metrics::MetricsData;
 use infini_protocol::{ErrorCode, Timestamp};
-use serde_json::json;
 
 use super::budget::{Admission, Budget};
-use crate::commands::executor::refusal;
 use crate::identity::Identity;
+pub use input::{Input, Rejection, Trouble};
+use messages::{MORE, REPLAY, clock_event, complaint, gap_event, refused, shutting_down};
 
 /// What this agent offers beyond version 1.
 pub const CAPABILITIES: &[&str] = &["metrics"];
@@ -75,80 +75,6 @@ impl Phase {
             Self::Stopping => "stopping",
         }
     }
-}
-
-/// Something that happened.
-#[derive(Debug)]
-pub enum Input {
-    /// A port was opened.
-    PortOpened,
-    /// A host is at the other end, and may be spoken to.
-    HostAttached,
-    /// The host went away; the port stays open.
-    HostDetached,
-    /// The port was open and is lost.
-    PortLost(Trouble),
-    /// A port could not be opened.
-    PortUnavailable,
-    /// The host says something, and may.
-    Message(HostMessage),
-    /// The host's line came to nothing.
-    Rejected(Rejection),
-    /// A sample was taken.
-    Sample {
-        /// The sample.
-        data: Box<MetricsData>,
-        /// Whether the host has taken the samples before.
-        host_reads: bool,
-    },
-    /// The host reads again; so many samples were thrown away unsent in the meantime.
-    SamplesDropped(u64),
-    /// Somebody set the wall clock.
-    ClockSet,
-    /// The loop's own time came.
-    Tick,
-    /// The agent shall end.
-    Stop,
-}
-
-/// A communication error that is over once the host can be told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
-    /// Such as `BROKEN_PIPE`.
-    pub error_type: String,
-    /// What a person can do.
-    pub advice: Option<String>,
-}
-
-/// Why a line came to nothing.
-#[derive(Debug)]
-pub enum Rejection {
-    /// It is longer than a line may be.
-    TooLong {
-        /// Its length.
-        bytes: u64,
-    },
-    /// It is no message, or none that is known.
-    NotAMessage {
-        /// Where it was a command for all that, its id.
-        command_id: Option<String>,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Nobody whom the agent knows wrote it.
-    NotBelieved {
-        /// Why not.
-        reason: String,
-    },
-    /// It came before.
-    Replayed,
-    /// It is well signed but out of its time.
-    Stale {
-        /// Where it was a command, its id.
-        command_id: Option<String>,
-        /// Why.
-        reason: String,
-    },
 }
 
 /// Something to do.
@@ -390,55 +316,6 @@ impl Machine {
             self.next_sample = now + self.interval;
         }
     }
-}
-
-/// Of what was held back.
-const MORE: &str = "lines like those before could not be used either";
-
-/// Of a line whose nonce is known.
-const REPLAY: &str = "a signed line came once more";
-
-fn complaint(error_code: ErrorCode, message: String, dropped: u64) -> AgentBody {
-    let error = match error_code {
-        ErrorCode::MessageTooLarge => "a line was over the limit and was skipped",
-        ErrorCode::AuthFailed => "a line was not believed",
-        _ => "a line was not understood",
-    };
-    AgentBody::Error(ErrorMessage {
-        error: error.to_owned(),
-        details: ErrorDetails {
-            component: "communication".to_owned(),
-            error_code,
-            message,
-            dropped: (dropped > 0).then_some(dropped),
-        },
-    })
-}
-
-fn refused(id: String, code: ErrorCode, reason: String) -> Effect {
-    Effect::Answer(AgentBody::Response(Box::new(refusal(id, "unknown".to_owned(), code, reason))))
-}
-
-fn shutting_down(id: String, command_type: String) -> Effect {
-    let sentence = "the agent is stopping and takes no more commands".to_owned();
-    Effect::Answer(AgentBody::Response(Box::new(refusal(id, command_type, ErrorCode::ShuttingDown, sentence))))
-}
-
-fn gap_event(dropped: u64) -> AgentBody {
-    event(
-        EventSeverity::Warn,
-        "outbox",
-        format!("{dropped} samples were thrown away because the host did not read them"),
-        Some(json!({ "dropped": dropped })),
-    )
-}
-
-fn clock_event() -> AgentBody {
-    event(EventSeverity::Info, "clock", "this machine's clock was set".to_owned(), None)
-}
-
-fn event(severity: EventSeverity, source: &str, message: String, context: Option<serde_json::Value>) -> AgentBody {
-    AgentBody::AgentEvent(AgentEvent { severity, source: source.to_owned(), message, execution_id: None, context })
 }
 
 #[cfg(test)]

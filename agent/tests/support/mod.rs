@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod link;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixListener;
 use std::os::unix::net::UnixStream;
@@ -74,22 +76,45 @@ impl Guest {
         self.start_as(command)
     }
 
-    pub fn start_as(&self, mut command: Command) -> Agent {
+    pub fn start_as(&self, command: Command) -> Agent {
+        self.start_on(&format!("unix:{}", self.path("vm.sock").display()), command)
+    }
+
+    /// Starts the agent so that hosts connect to it.
+    pub fn start_listening(&self, command: Command) -> Agent {
+        self.start_on(&format!("unix-listen:{}", self.path("listen.sock").display()), command)
+    }
+
+    fn start_on(&self, device: &str, mut command: Command) -> Agent {
         let log = self.path("log");
         let file = std::fs::File::options().create(true).append(true).open(&log).unwrap();
-        command.arg("--device").arg(format!("unix:{}", self.path("vm.sock").display())).stderr(file);
+        command.arg("--device").arg(device).stderr(file);
         Agent { child: command.spawn().unwrap(), log }
+    }
+
+    /// Connects to an agent that listens, as soon as it does.
+    pub fn connect(&self) -> Host {
+        loop {
+            match UnixStream::connect(self.path("listen.sock")) {
+                Ok(stream) => return Host::new(stream),
+                Err(_) => std::thread::yield_now(),
+            }
+        }
     }
 
     /// Waits for the agent to connect.
     pub fn accept(&self) -> Host {
         let (stream, _) = self.listener.accept().unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Host { lines: BufReader::new(stream), nonces: AtomicU64::new(0) }
+        Host::new(stream)
     }
 }
 
 impl Host {
+    fn new(stream: UnixStream) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { lines: BufReader::new(stream), nonces: AtomicU64::new(0) }
+    }
+
     pub fn next_line(&mut self) -> String {
         let mut line = String::new();
         let read = self.lines.read_line(&mut line).expect("the agent says nothing");
@@ -126,6 +151,11 @@ impl Host {
     pub fn send(&mut self, payload: &Value) {
         let line = self.sign(payload);
         self.send_line(&line);
+    }
+
+    /// Says that nothing more comes, and reads on.
+    pub fn end_requests(&self) {
+        self.lines.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
     }
 
     /// Proves that the agent has worked through everything that was sent before.

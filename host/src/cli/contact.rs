@@ -10,7 +10,7 @@ use super::failure::{Failure, NO_INPUT, NO_PERMISSION, SOFTWARE, UNAVAILABLE};
 use super::quoted;
 use crate::peers;
 use crate::sanitize::sanitize;
-use crate::vm::{Disconnection, Endpoint, Sample, Status, Vm, VmState};
+use crate::vm::{ANSWER_TIME, Disconnection, Endpoint, RequestError, Requests, Sample, Status, Vm, VmState};
 
 /// How long to wait for a machine's first sample.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,8 @@ pub struct Patience {
     first_byte: Option<Duration>,
     /// Until the first sample of an agent that said something.
     sample: Duration,
+    /// Whether a sample counts only where the agent has also answered something that this host signed.
+    answered: bool,
 }
 
 impl Patience {
@@ -26,13 +28,19 @@ impl Patience {
     #[must_use]
     pub fn of(endpoint: &Endpoint) -> Self {
         let (first_byte, sample) = if endpoint.key.is_some() { (5, 15) } else { (35, 35) };
-        Self { first_byte: Some(Duration::from_secs(first_byte)), sample: Duration::from_secs(sample) }
+        Self { first_byte: Some(Duration::from_secs(first_byte)), sample: Duration::from_secs(sample), answered: false }
+    }
+
+    /// Takes a sample only from an agent that answers this host, where there is a key to ask with.
+    #[must_use]
+    pub fn for_an_answer(self, endpoint: &Endpoint) -> Self {
+        Self { answered: endpoint.key.is_some(), ..self }
     }
 
     /// Never gives up.
     #[must_use]
     pub const fn endless() -> Self {
-        Self { first_byte: None, sample: Duration::MAX }
+        Self { first_byte: None, sample: Duration::MAX, answered: false }
     }
 }
 
@@ -45,6 +53,8 @@ pub enum NoContact {
     Silent(Duration),
     /// The agent refused what was signed, in these words.
     Refused(String),
+    /// Samples came, but no answer to anything that this host signed.
+    Unheard,
     /// The agent speaks but sent no sample.
     NoSample,
     /// The task that follows the machine ended.
@@ -61,17 +71,18 @@ pub async fn first_sample(vm: &Vm, patience: Patience) -> Result<Arc<Sample>, No
         let status = vm.wait_for(|status| status.sample.is_some()).await.map_err(|_| NoContact::Closed)?;
         return status.sample.clone().ok_or(NoContact::Closed);
     };
-    let settled = vm.wait_for(|status| outcome(status).is_some());
+    let settled = vm.wait_for(|status| outcome(status, patience).is_some());
     tokio::pin!(settled);
     let mut deadline = start + first_byte;
     loop {
         tokio::select! {
             status = &mut settled => {
                 let status = status.map_err(|_| NoContact::Closed)?;
-                return outcome(&status).unwrap_or(Err(NoContact::Closed));
+                return outcome(&status, patience).unwrap_or(Err(NoContact::Closed));
             }
-            () = sleep_until(deadline) => match vm.status().heard_bytes {
-                0 => return Err(NoContact::Silent(first_byte)),
+            () = sleep_until(deadline) => match vm.status() {
+                status if status.heard_bytes == 0 => return Err(NoContact::Silent(first_byte)),
+                status if status.sample.is_some() => return Err(NoContact::Unheard),
                 _ if deadline == start + patience.sample => return Err(NoContact::NoSample),
                 _ => deadline = start + patience.sample,
             },
@@ -79,8 +90,26 @@ pub async fn first_sample(vm: &Vm, patience: Patience) -> Result<Arc<Sample>, No
     }
 }
 
-fn outcome(status: &Status) -> Option<Result<Arc<Sample>, NoContact>> {
-    if let Some(sample) = &status.sample {
+/// Waits until samples come from an agent that does not take what this host signs.
+///
+/// # Errors
+/// Where the task that follows the machine ended.
+pub async fn unheard(vm: &Vm) -> Result<(), RequestError> {
+    loop {
+        let status = vm.wait_for(|status| status.unheard_at().is_some()).await?;
+        if let Some(at) = status.unheard_at() {
+            sleep_until(at).await;
+        }
+        if vm.status().is_unheard(Instant::now()) {
+            return Ok(());
+        }
+    }
+}
+
+fn outcome(status: &Status, patience: Patience) -> Option<Result<Arc<Sample>, NoContact>> {
+    if let Some(sample) = &status.sample
+        && (!patience.answered || status.requests == Requests::Taken)
+    {
         return Some(Ok(Arc::clone(sample)));
     }
     if let (VmState::Absent, Some(failure)) = (status.state, &status.failure) {
@@ -110,6 +139,15 @@ impl NoContact {
                     "{at}: the agent refuses what this host signs ({}); the secret is wrong, or the agent has none: compare the \
                      secret given here with the one the guest was installed with",
                     quoted(&words)
+                ),
+            ),
+            Self::Unheard => Failure::new(
+                UNAVAILABLE,
+                format!(
+                    "{at}: samples come, but nothing that this host signed was answered within {} s; the agent has another secret or \
+                     none (compare the one given here with the one that the guest was installed with), it is down and the samples are \
+                     old ones (infiniservice --diagnose in the guest tells), or another client holds the socket",
+                    ANSWER_TIME.as_secs()
                 ),
             ),
             Self::NoSample => Failure::new(

@@ -13,7 +13,7 @@ const ONCE: Duration = Duration::from_secs(60);
 pub async fn run(name: &str, endpoint: Endpoint, as_json: bool, output: &mut impl Write) -> Result<(), Failure> {
     warn_without_key(&endpoint);
     let (socket, has_key) = (endpoint.socket.clone(), endpoint.key.is_some());
-    let patience = Patience::of(&endpoint);
+    let patience = Patience::of(&endpoint).for_an_answer(&endpoint);
     let vm = Vm::follow(endpoint.refreshed_every(ONCE));
     let sample = first_sample(&vm, patience).await.map_err(|error| error.explain(&socket, has_key))?;
     if let Some(told) = &vm.status().wrong_vm_id {

@@ -7,7 +7,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::failure::{Failure, SOFTWARE};
-use super::{Patience, Show, first_sample};
+use super::{Patience, Show, first_sample, unheard};
 use crate::vm::{Endpoint, Vm, VmEvent};
 use crate::{json, view};
 
@@ -42,9 +42,19 @@ async fn lines(name: &str, vm: &Vm) -> Result<(), Failure> {
     let mut events = vm.events();
     let (lines, mut failed) = writer();
     let mut refused = false;
+    let unheard = unheard(vm);
+    tokio::pin!(unheard);
     loop {
         let event = tokio::select! {
             event = events.recv() => event,
+            not_taken = &mut unheard, if !refused => {
+                refused = true;
+                if not_taken.is_ok() {
+                    let note = "the agent does not take our requests (wrong secret?); these are its own samples";
+                    writeln!(io::stderr(), "infinihost: {note}").ok();
+                }
+                continue;
+            }
             error = &mut failed => match error {
                 Ok(error) if !Failure::is_broken_pipe(&error) => return Err(error.into()),
                 _ => return Ok(()),

@@ -117,6 +117,9 @@ fn notice(model: &Model) -> Option<String> {
     if status.complaint.as_ref().is_some_and(|error| error.details.error_code == ErrorCode::AuthFailed) {
         return Some("the agent refuses what this host signs: wrong secret? Shown are its own samples".to_owned());
     }
+    if status.is_unheard(model.now) {
+        return Some("the agent does not take our requests (wrong secret?); shown are its own samples".to_owned());
+    }
     let off = status.clock_offset_ms.filter(|offset| offset.unsigned_abs() > CLOCK_OFF_MS)?;
     let direction = if off > 0 { "ahead" } else { "behind" };
     Some(format!("the guest's clock is {} {direction}", span(Duration::from_millis(off.unsigned_abs()))))

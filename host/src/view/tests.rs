@@ -17,7 +17,7 @@ use super::draw::draw;
 use super::model::{Model, Sort, Tab};
 use super::theme::Theme;
 use crate::sanitize::is_dangerous;
-use crate::vm::{Disconnection, Sample, Status, VmState};
+use crate::vm::{Disconnection, Requests, Sample, Status, VmState};
 
 fn finite(value: f64) -> Finite {
     Finite::new(value).unwrap()
@@ -245,6 +245,19 @@ fn without_a_sample_the_reason_is_shown() {
     assert_shows(&screen(&mut model(status), 80, 24), &["● absent", "No figures yet", "there is no such socket"]);
     let status = Status { state: VmState::Booting, ..Status::default() };
     assert_shows(&screen(&mut model(status), 80, 24), &["● booting", "waiting for the agent to speak"]);
+}
+
+#[test]
+fn an_agent_that_takes_no_requests_is_told_beside_its_own_samples() {
+    let since = Instant::now();
+    let told = |requests: Requests, seconds: u64| {
+        let mut model = model(Status { requests, ..status(data()) });
+        model.now = since + Duration::from_secs(seconds);
+        screen(&mut model, 100, 24).contains("the agent does not take our requests (wrong secret?)")
+    };
+    let seen =
+        [told(Requests::Unanswered { since }, 4), told(Requests::Unanswered { since }, 5), told(Requests::Taken, 9)];
+    assert_eq!(seen, [false, true, false]);
 }
 
 #[test]

@@ -39,6 +39,24 @@ impl VmState {
 /// A busy guest may be late by seconds whatever the interval.
 const LEAST_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How soon an agent that takes what this host signs has answered: at once, and a busy guest within seconds.
+pub const ANSWER_TIME: Duration = Duration::from_secs(5);
+
+/// What became of what this host signed and sent in this connection. Samples alone show nothing: the agent sends them unasked, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Requests {
+    /// Nothing was asked.
+    #[default]
+    None,
+    /// Nothing was answered yet.
+    Unanswered {
+        /// Since the first of them.
+        since: Instant,
+    },
+    /// The agent answered one, so it knows the secret.
+    Taken,
+}
+
 /// What came in since the machine is followed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counters {
@@ -82,6 +100,8 @@ pub struct Status {
     pub wrong_vm_id: Option<String>,
     /// The agent's latest complaint in this connection.
     pub complaint: Option<Arc<ErrorMessage>>,
+    /// Whether the agent takes what this host asks.
+    pub requests: Requests,
     /// What came in.
     pub counters: Counters,
 }
@@ -93,7 +113,35 @@ impl Status {
         self.failure = None;
         self.heard_bytes = 0;
         self.complaint = None;
+        self.requests = Requests::None;
         self.counters.connections += 1;
+    }
+
+    /// Something was signed and sent that the agent answers.
+    pub(super) fn asked(&mut self, now: Instant) {
+        if self.requests == Requests::None {
+            self.requests = Requests::Unanswered { since: now };
+        }
+    }
+
+    /// Whether samples come although nothing that was asked was answered in time: the agent does not take what this host signs.
+    #[must_use]
+    pub fn is_unheard(&self, now: Instant) -> bool {
+        self.unheard_at().is_some_and(|at| at <= now)
+    }
+
+    /// When that is so, if no answer comes.
+    #[must_use]
+    pub fn unheard_at(&self) -> Option<Instant> {
+        match self.requests {
+            Requests::Unanswered { since } if self.has_spoken() && self.sample.is_some() => Some(since + ANSWER_TIME),
+            _ => None,
+        }
+    }
+
+    /// Whether messages came in this connection.
+    fn has_spoken(&self) -> bool {
+        matches!(self.state, VmState::Ready | VmState::Stale)
     }
 
     /// The connection ended or could not be made.

@@ -10,8 +10,8 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Disconnection, Endpoint, Request, RequestError, Sample, Status, VmEvent, VmState};
-use crate::link::{Incoming, Link, host_now, random_name};
+use super::{Disconnection, Endpoint, Request, RequestError, Requests, Sample, Status, VmEvent, VmState};
+use crate::link::{Incoming, Link, SendError, host_now, random_name};
 use crate::pending::Pending;
 
 /// The first pause before another attempt; each is twice the one before.
@@ -46,7 +46,10 @@ pub async fn run(
     events: broadcast::Sender<VmEvent>,
 ) {
     let link = Link::new(&endpoint.socket, endpoint.key.clone());
-    let (link, session) = match link.and_then(|link| Ok((link, random_name()?))) {
+    // Numbers of an earlier host, whose answers may still wait in the port, must not look like this one's. Version 1 does not say how
+    // large they may be: this leaves room even in 32 bits.
+    let first_sequence = || Ok(u64::from(getrandom::u32()? >> 1));
+    let (link, session, sequence) = match link.and_then(|link| Ok((link, random_name()?, first_sequence()?))) {
         Ok(made) => made,
         Err(error) => {
             let failure = Disconnection { kind: io::ErrorKind::Other, why: format!("no random numbers: {error}") };
@@ -64,7 +67,8 @@ pub async fn run(
         status: Status::default(),
         commands: Pending::new(),
         keep_alives: Pending::new(),
-        sequence: 0,
+        sequence,
+        sequence_before: sequence,
         next_ask: None,
         asked: None,
         asked_offset: None,
@@ -85,6 +89,8 @@ struct Task {
     commands: Pending<String, Result<Response, RequestError>>,
     keep_alives: Pending<u64, Result<(), RequestError>>,
     sequence: u64,
+    /// The last number before this connection.
+    sequence_before: u64,
     /// When to ask for a sample, while connected and refreshing.
     next_ask: Option<Instant>,
     /// When a sample was asked for last.
@@ -133,6 +139,7 @@ impl Task {
     /// One connection, until it ends.
     async fn serve(&mut self) -> Result<End, Closed> {
         self.turn(|status, _| status.connected());
+        self.sequence_before = self.sequence;
         self.greet();
         self.publish();
         let give_up_at = Instant::now() + self.silence;
@@ -198,12 +205,21 @@ impl Task {
     /// Asks for a sample and plans when to ask again if none comes.
     fn ask(&mut self) {
         self.asked_offset = self.link.clock().offset_ms();
+        let now = Instant::now();
         if self.link.unsent_bytes() < BACKLOG_BYTES {
+            // A sample may be one that was not asked for. This has an answer of its own, in version 1, too.
+            if self.status.requests != Requests::Taken && self.send_keep_alive().is_ok() {
+                self.status.asked(now);
+            }
             self.link.send(&HostMessage::Metrics {}).ok();
         }
-        let now = Instant::now();
         self.asked = Some(now);
         self.next_ask = Some(now + self.endpoint.refresh.unwrap_or_default().max(ASK_AGAIN));
+    }
+
+    fn send_keep_alive(&mut self) -> Result<(), SendError> {
+        self.sequence += 1;
+        self.link.send(&HostMessage::KeepAliveRequest(KeepAliveRequest { sequence_number: self.sequence }))
     }
 
     fn handle(&mut self, request: Request) {
@@ -216,14 +232,10 @@ impl Task {
                 Ok(()) => reject(self.commands.insert(id, waiter)),
                 Err(error) => drop(waiter.send(Err(error.into()))),
             },
-            Request::KeepAlive(waiter) => {
-                self.sequence += 1;
-                let message = HostMessage::KeepAliveRequest(KeepAliveRequest { sequence_number: self.sequence });
-                match self.link.send(&message) {
-                    Ok(()) => reject(self.keep_alives.insert(self.sequence, waiter)),
-                    Err(error) => drop(waiter.send(Err(error.into()))),
-                }
-            }
+            Request::KeepAlive(waiter) => match self.send_keep_alive() {
+                Ok(()) => reject(self.keep_alives.insert(self.sequence, waiter)),
+                Err(error) => drop(waiter.send(Err(error.into()))),
+            },
         }
     }
 
@@ -252,12 +264,18 @@ impl Task {
             AgentBody::Response(response) => {
                 let id = response.id.clone();
                 if self.commands.answer(&id, Ok(*response)) {
+                    self.status.requests = Requests::Taken;
                     return None;
                 }
                 VmEvent::UnexpectedAnswer
             }
             AgentBody::KeepAlive(answer) => {
-                if self.keep_alives.answer(&answer.sequence_number, Ok(())) {
+                let number = answer.sequence_number;
+                let asked_here = (self.sequence_before + 1..=self.sequence).contains(&number);
+                if asked_here {
+                    self.status.requests = Requests::Taken;
+                }
+                if self.keep_alives.answer(&number, Ok(())) || asked_here {
                     return None;
                 }
                 VmEvent::UnexpectedAnswer

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use infini_protocol::Timestamp;
-use infini_protocol::agent::{AgentBody, AgentMessage, Handshake, Metrics};
+use infini_protocol::agent::{AgentBody, AgentMessage, Handshake, KeepAlive, Metrics};
 use infini_protocol::envelope::{self, Key};
 use infini_protocol::host::HostMessage;
 use infini_protocol::metrics::MetricsData;
@@ -158,6 +158,21 @@ impl Peer {
             let signed = self.hear().await;
             if signed.message == (HostMessage::Metrics {}) {
                 return signed;
+            }
+        }
+    }
+
+    /// The same, after having answered whether somebody is there: an agent that knows the secret.
+    pub async fn take_request(&mut self) -> Signed {
+        loop {
+            let signed = self.hear().await;
+            match &signed.message {
+                HostMessage::Metrics {} => return signed,
+                HostMessage::KeepAliveRequest(request) => {
+                    let sequence_number = request.sequence_number;
+                    self.say(AgentBody::KeepAlive(KeepAlive { sequence_number })).await;
+                }
+                _ => {}
             }
         }
     }

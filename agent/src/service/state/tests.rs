@@ -1,5 +1,7 @@
 use infini_protocol::host::{Hello, KeepAliveRequest, PendingScriptsResponse};
 
+use serde_json::json;
+
 use super::*;
 use crate::identity::MachineFacts;
 
@@ -220,7 +222,7 @@ fn stopping_is_final_and_says_so_to_commands() {
     bench.on(Input::Stop);
     bench.on(Input::HostAttached);
     assert_eq!(bench.machine.phase(), Phase::Stopping);
-    let command = serde_json::json!({"type": "SafeCommand", "id": "s", "command_type": {"action": "OsInfo"}});
+    let command = json!({"type": "SafeCommand", "id": "s", "command_type": {"action": "OsInfo"}});
     let command = HostMessage::parse(command.to_string().as_bytes()).unwrap();
     let effects = bench.on(Input::Message(command));
     let [Effect::Answer(AgentBody::Response(response))] = effects.as_slice() else { panic!("{effects:?}") };

@@ -1,0 +1,78 @@
+//! What the state machine hears.
+
+use infini_protocol::host::HostMessage;
+use infini_protocol::metrics::MetricsData;
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A port was opened.
+    PortOpened,
+    /// A host is at the other end, and may be spoken to.
+    HostAttached,
+    /// The host went away; the port stays open.
+    HostDetached,
+    /// The port was open and is lost.
+    PortLost(Trouble),
+    /// A port could not be opened.
+    PortUnavailable,
+    /// The host says something, and may.
+    Message(HostMessage),
+    /// The host's line came to nothing.
+    Rejected(Rejection),
+    /// A sample was taken.
+    Sample {
+        /// The sample.
+        data: Box<MetricsData>,
+        /// Whether the host has taken the samples before.
+        host_reads: bool,
+    },
+    /// The host reads again; so many samples were thrown away unsent in the meantime.
+    SamplesDropped(u64),
+    /// Somebody set the wall clock.
+    ClockSet,
+    /// The loop's own time came.
+    Tick,
+    /// The agent shall end.
+    Stop,
+}
+
+/// A communication error that is over once the host can be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Such as `BROKEN_PIPE`.
+    pub error_type: String,
+    /// What a person can do.
+    pub advice: Option<String>,
+}
+
+/// Why a line came to nothing.
+#[derive(Debug)]
+pub enum Rejection {
+    /// It is longer than a line may be.
+    TooLong {
+        /// Its length.
+        bytes: u64,
+    },
+    /// It is no message, or none that is known.
+    NotAMessage {
+        /// Where it was a command for all that, its id.
+        command_id: Option<String>,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Nobody whom the agent knows wrote it.
+    NotBelieved {
+        /// Why not.
+        reason: String,
+    },
+    /// It came before.
+    Replayed,
+    /// It is well signed but out of its time.
+    Stale {
+        /// Where it was a command, its id.
+        command_id: Option<String>,
+        /// Why.
+        reason: String,
+    },
+}

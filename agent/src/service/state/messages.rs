@@ -1,0 +1,62 @@
+//! What the agent says of its own accord: complaints, refusals, events.
+
+use infini_protocol::ErrorCode;
+use infini_protocol::agent::{AgentBody, AgentEvent, ErrorDetails, ErrorMessage, EventSeverity};
+use serde_json::json;
+
+use super::Effect;
+use crate::commands::executor::refusal;
+
+/// Of what was held back.
+pub const MORE: &str = "lines like those before could not be used either";
+
+/// Of a line whose nonce is known.
+pub const REPLAY: &str = "a signed line came once more";
+
+/// A line of the host came to nothing; so many before it were not told.
+pub fn complaint(error_code: ErrorCode, message: String, dropped: u64) -> AgentBody {
+    let error = match error_code {
+        ErrorCode::MessageTooLarge => "a line was over the limit and was skipped",
+        ErrorCode::AuthFailed => "a line was not believed",
+        _ => "a line was not understood",
+    };
+    AgentBody::Error(ErrorMessage {
+        error: error.to_owned(),
+        details: ErrorDetails {
+            component: "communication".to_owned(),
+            error_code,
+            message,
+            dropped: (dropped > 0).then_some(dropped),
+        },
+    })
+}
+
+/// The answer to a command that was not even understood.
+pub fn refused(id: String, code: ErrorCode, reason: String) -> Effect {
+    Effect::Answer(AgentBody::Response(Box::new(refusal(id, "unknown".to_owned(), code, reason))))
+}
+
+/// The answer to a command that meets the agent's end.
+pub fn shutting_down(id: String, command_type: String) -> Effect {
+    let sentence = "the agent is stopping and takes no more commands".to_owned();
+    Effect::Answer(AgentBody::Response(Box::new(refusal(id, command_type, ErrorCode::ShuttingDown, sentence))))
+}
+
+/// Samples were thrown away unsent.
+pub fn gap_event(dropped: u64) -> AgentBody {
+    event(
+        EventSeverity::Warn,
+        "outbox",
+        format!("{dropped} samples were thrown away because the host did not read them"),
+        Some(json!({ "dropped": dropped })),
+    )
+}
+
+/// Somebody set the wall clock; the message carries the new time.
+pub fn clock_event() -> AgentBody {
+    event(EventSeverity::Info, "clock", "this machine's clock was set".to_owned(), None)
+}
+
+fn event(severity: EventSeverity, source: &str, message: String, context: Option<serde_json::Value>) -> AgentBody {
+    AgentBody::AgentEvent(AgentEvent { severity, source: source.to_owned(), message, execution_id: None, context })
+}

@@ -1,0 +1,79 @@
+//! The loop with a link on which just what the test says happens.
+
+use std::path::Path;
+
+use infini_protocol::envelope::{Key, seal};
+
+use super::*;
+use crate::auth::Trust;
+use crate::auth::replay::NonceJournal;
+use crate::collector::linux::{LinuxCollector, Roots};
+use crate::communication::{Endpoint, PortDescription};
+use crate::config::Layers;
+use crate::identity::{Identity, MachineFacts};
+
+fn key() -> Key {
+    Key::new("secret").unwrap()
+}
+
+fn service(folder: &Path, events: Vec<LinkEvent>) -> InfiniService {
+    let loaded = Loaded::from_layers(&Layers::default()).unwrap();
+    let roots = Roots { proc: folder.join("proc"), sys: folder.join("sys"), etc: folder.join("etc") };
+    let settings = loaded.config.collector.settings.clone();
+    InfiniService::new(Parts {
+        collector: DataCollector::spawn(move || LinuxCollector::new(roots.clone()), settings),
+        communication: VirtioSerial::on_which(events),
+        authenticator: Authenticator::new(Trust::Secret(key()), NonceJournal::in_memory()),
+        audit: AuditFile::new(folder.join("auth.log")),
+        machine: Machine::new(
+            Identity::new(Some("vm-1"), MachineFacts::default()),
+            loaded.config.collector.interval,
+            Instant::now(),
+        ),
+        supervisor: Supervisor::connect().unwrap(),
+        reload: Box::new(|_| Err("there is nothing to read".to_owned())),
+        loaded,
+    })
+}
+
+fn borrowed_port() -> LinkEvent {
+    let port = PortDescription { endpoint: Endpoint::Device("/dev/vport1p1".into()), name: None, borrowed: true };
+    LinkEvent::Opened { port }
+}
+
+fn signed_line() -> LinkEvent {
+    let line = seal(&key(), clock::moment().now_ms, "n-1", r#"{"type":"keep_alive_request","sequence_number":1}"#);
+    LinkEvent::Line { line: line.unwrap().into_bytes(), first_after_attach: true }
+}
+
+/// Where the agent stands after each of these events.
+async fn phases(events: Vec<LinkEvent>) -> Vec<Phase> {
+    let folder = tempfile::tempdir().unwrap();
+    let count = events.len();
+    let mut service = service(folder.path(), events);
+    let mut phases = Vec::new();
+    while phases.len() < count {
+        let event = service.next_event().await;
+        if matches!(event, Event::Link(_)) {
+            service.handle(event);
+            phases.push(service.machine.phase());
+        }
+    }
+    phases
+}
+
+#[tokio::test]
+async fn a_host_that_proves_itself_on_a_borrowed_port_is_greeted() {
+    let phases = phases(vec![borrowed_port(), LinkEvent::HostAttached, signed_line()]).await;
+    assert_eq!(phases, [Phase::Connecting, Phase::Connecting, Phase::Connected]);
+}
+
+/// Where a host writes and leaves before the agent looks, its line is all that is ever seen of it.
+#[tokio::test]
+async fn nobody_is_greeted_on_a_borrowed_port_whose_host_left_right_after_proving_itself() {
+    let never_seen = phases(vec![borrowed_port(), signed_line()]).await;
+    assert_eq!(never_seen, [Phase::Connecting; 2]);
+    let gone_again =
+        phases(vec![borrowed_port(), LinkEvent::HostAttached, LinkEvent::HostDetached, signed_line()]).await;
+    assert_eq!(gone_again, [Phase::Connecting; 4]);
+}
