@@ -19,7 +19,8 @@ const STACKED: [&str; 8] = ["loop", "ram", "zram", "dm-", "md", "zd", "drbd", "b
 
 /// Reads the traffic of whole disks.
 ///
-/// Partitions are left out, so are stacked devices ([`STACKED`], and whatever has `slaves`) and the hidden paths of a multipath NVMe disk.
+/// Partitions are left out, so are stacked devices ([`STACKED`], and whatever has `slaves`). A multipath NVMe disk counts where the kernel
+/// keeps its statistics: from Linux 6.4 on those of the disk, before only those of its hidden paths, which then stand here by their names.
 /// Drives that never did anything, such as an empty CD drive, are no news and left out too.
 #[derive(Debug)]
 pub struct DiskIoReader {
@@ -31,7 +32,8 @@ pub struct DiskIoReader {
 
 #[derive(Debug)]
 struct Device {
-    is_whole_disk: bool,
+    /// Unknown until the disk of a path is there to be asked.
+    is_counted: Option<bool>,
     watched: WatchedDisk,
 }
 
@@ -56,9 +58,12 @@ impl DiskIoReader {
         for line in lines(text) {
             let mut fields = fields(line);
             let Some(name) = fields.nth(2) else { continue };
-            let appear = || Device { is_whole_disk: is_whole_disk(&self.block, name), watched: WatchedDisk::default() };
+            let appear = || Device { is_counted: None, watched: WatchedDisk::default() };
             let (name, device) = self.devices.meet(name, appear);
-            if !device.is_whole_disk {
+            if device.is_counted.is_none() {
+                device.is_counted = is_counted(&self.block, name);
+            }
+            if device.is_counted != Some(true) {
                 continue;
             }
             let counters = counters(fields).ok_or_else(|| {
@@ -89,20 +94,31 @@ fn counters(mut fields: Fields<'_>) -> Option<DiskCounters> {
     })
 }
 
-/// Whether a device is a disk of its own. Asked once, when the device appears.
-fn is_whole_disk(block: &Path, name: &[u8]) -> bool {
-    let name = String::from_utf8_lossy(name);
+/// Whether a device's traffic counts; `None` where that cannot be told yet. Asked once, when the device appears.
+fn is_counted(block: &Path, name: &str) -> Option<bool> {
     let is_stacked = |kind: &str| {
         name.strip_prefix(kind).is_some_and(|number| number.starts_with(|digit: char| digit.is_ascii_digit()))
     };
     if STACKED.iter().any(|kind| is_stacked(kind)) {
-        return false;
+        return Some(false);
     }
     // sysfs cannot have a slash in a name (cciss/c0d0); only whole disks are right under /sys/block.
     let device = block.join(name.replace('/', "!"));
+    if std::fs::read(device.join("hidden")).is_ok_and(|hidden| hidden.starts_with(b"1")) {
+        let disk = block.join(disk_of_path(name)?);
+        return std::fs::read(disk.join("queue/iostats"))
+            .ok()
+            .map(|keeps_statistics| keeps_statistics.starts_with(b"0"));
+    }
     let has_slaves = || device.join("slaves").read_dir().is_ok_and(|mut slaves| slaves.next().is_some());
-    let is_hidden = || std::fs::read(device.join("hidden")).is_ok_and(|hidden| hidden.starts_with(b"1"));
-    device.is_dir() && !has_slaves() && !is_hidden()
+    Some(device.is_dir() && !has_slaves())
+}
+
+/// `nvme0c1n2` is the path through controller 1 to the disk `nvme0n2`.
+fn disk_of_path(path: &str) -> Option<String> {
+    let (subsystem, path) = path.split_once('c')?;
+    let (_, namespace) = path.split_once('n')?;
+    Some(format!("{subsystem}n{namespace}"))
 }
 
 #[cfg(test)]
@@ -126,12 +142,11 @@ mod tests {
     }
 
     #[test]
-    fn only_disks_of_their_own_are_whole_disks() {
+    fn what_sits_on_other_disks_does_not_count() {
         let block = tempfile::tempdir().unwrap();
-        for directory in ["vda", "cciss!c0d0", "loop0", "mdadm0", "stack/slaves/vda", "nvme0c0n1", "md127"] {
+        for directory in ["vda", "cciss!c0d0", "loop0", "mdadm0", "stack/slaves/vda", "md127"] {
             std::fs::create_dir_all(block.path().join(directory)).unwrap();
         }
-        std::fs::write(block.path().join("nvme0c0n1/hidden"), "1\n").unwrap();
         for (name, expected) in [
             ("vda", true),
             ("cciss/c0d0", true),
@@ -140,9 +155,24 @@ mod tests {
             ("loop0", false),
             ("md127", false),
             ("stack", false),
-            ("nvme0c0n1", false),
         ] {
-            assert_eq!(is_whole_disk(block.path(), name.as_bytes()), expected, "{name}");
+            assert_eq!(is_counted(block.path(), name), Some(expected), "{name}");
         }
+    }
+
+    #[test]
+    fn a_path_counts_where_its_disk_keeps_no_statistics() {
+        let block = tempfile::tempdir().unwrap();
+        let path = "nvme0c1n2";
+        std::fs::create_dir_all(block.path().join(path)).unwrap();
+        std::fs::write(block.path().join(path).join("hidden"), "1\n").unwrap();
+        assert_eq!(is_counted(block.path(), path), None, "its disk is not there yet");
+        let queue = block.path().join("nvme0n2/queue");
+        std::fs::create_dir_all(&queue).unwrap();
+        for (iostats, expected) in [("0\n", true), ("1\n", false)] {
+            std::fs::write(queue.join("iostats"), iostats).unwrap();
+            assert_eq!(is_counted(block.path(), path), Some(expected), "iostats {iostats}");
+        }
+        assert_eq!(is_counted(block.path(), "nvme0n2"), Some(true));
     }
 }
