@@ -158,7 +158,7 @@ mod linux {
     }
 
     pub fn recorded(criterion: &mut Criterion) {
-        for machine in ["small-vm", "many-mounts", "hot-plug"] {
+        for machine in ["small-vm", "container-host", "many-cores"] {
             let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trees").join(machine).join("t0");
             let roots = Roots { proc: root.join("proc"), sys: root.join("sys"), etc: root.join("etc") };
             let mut group = criterion.benchmark_group(format!("recorded/{machine}"));

@@ -84,6 +84,8 @@ impl NetworkReader {
             is_changed |= known.look(&mut self.state);
             let mut interface = NetworkInterface { name: name.clone(), ..NetworkInterface::default() };
             known.rates.update(now, counters, &mut interface);
+            // Counters that went back are those of another interface under the name, with addresses of its own.
+            is_changed |= interface.received_bytes_per_sec.is_none();
             interfaces.push(interface);
         }
         self.interfaces.finish();
