@@ -192,7 +192,7 @@ async fn another_identity_is_reported_and_changes_nothing() {
 async fn a_line_refused_for_the_clock_is_said_again_in_the_guests_time() {
     let agent = FakeAgent::listen();
     let before = tokio::time::Instant::now();
-    let _vm = Vm::follow(endpoint(&agent).refreshed_every(Duration::from_secs(1)));
+    let vm = Vm::follow(endpoint(&agent).refreshed_every(Duration::from_secs(1)));
     let mut peer = agent.accept().await.with_clock_off(7_200_000);
     let first = peer.hear_request().await;
     assert!(first.ts.abs_diff(peer.now().unix_ms()) > 7_000_000, "nothing was learned yet");
@@ -209,6 +209,7 @@ async fn a_line_refused_for_the_clock_is_said_again_in_the_guests_time() {
     let second = peer.hear_request().await;
     let off = second.ts.abs_diff(peer.now().unix_ms());
     assert!(off < 20_000, "{off} ms off the guest's clock");
+    assert_eq!(vm.status().complaint, None, "a complaint that is being mended would end who waits for a sample");
     assert_eq!(before.elapsed().as_secs(), 0, "nothing here waits for a timer");
 }
 

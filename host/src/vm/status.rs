@@ -98,7 +98,8 @@ pub struct Status {
     pub clock_offset_ms: Option<i64>,
     /// The `vm_id` that the guest says, where it is not the one that belongs to the socket.
     pub wrong_vm_id: Option<String>,
-    /// The agent's latest complaint in this connection.
+    /// The agent's latest complaint in this connection; not one that the guest's clock may explain and that has been answered by
+    /// saying everything again.
     pub complaint: Option<Arc<ErrorMessage>>,
     /// Whether the agent takes what this host asks.
     pub requests: Requests,

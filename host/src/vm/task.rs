@@ -313,12 +313,13 @@ impl Task {
 
     /// The agent could not use a line of this host. Where that may be the clock's fault, which is known better now, everything is said again.
     fn refused(&mut self, error: ErrorMessage) -> VmEvent {
-        self.status.complaint = Some(Arc::new(error.clone()));
         let offset = self.link.clock().offset_ms().unwrap_or(0);
         let moved = offset.abs_diff(self.asked_offset.unwrap_or(0)) > CLOCK_MOVED_MS;
         if error.details.error_code == ErrorCode::AuthFailed && moved {
             self.asked_offset = Some(offset);
             self.greet();
+        } else {
+            self.status.complaint = Some(Arc::new(error.clone()));
         }
         VmEvent::Error(error)
     }
