@@ -237,8 +237,12 @@ fn whole_number(value: &Value, least: usize, most: usize) -> Result<usize, Strin
 /// `"30s"`, `"5m"`, or a whole number of seconds.
 fn duration(value: &Value) -> Result<Duration, String> {
     match value {
-        Value::Integer(seconds) => u64::try_from(*seconds).map(Duration::from_secs).map_err(|error| error.to_string()),
-        Value::String(text) => humantime::parse_duration(text).map_err(|error| format!("{text:?}: {error}")),
+        Value::Integer(seconds) => {
+            u64::try_from(*seconds).map(Duration::from_secs).map_err(|_| format!("{seconds} is a negative time"))
+        }
+        Value::String(text) => {
+            humantime::parse_duration(text).map_err(|error| format!("{text:?} is not a time such as \"30s\" ({error})"))
+        }
         other => Err(format!("{other} is not a time such as \"30s\"")),
     }
 }
