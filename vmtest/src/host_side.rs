@@ -18,6 +18,9 @@ pub const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
 /// A request that met an agent just before its end is lost without an error, so it is sent again this often.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
+/// How long an agent may take to know the services.
+const SERVICES_DEADLINE: Duration = Duration::from_secs(30);
+
 /// How often a socket is tried that nobody listens on yet.
 const CONNECT_AGAIN: Duration = Duration::from_millis(20);
 
@@ -149,6 +152,12 @@ impl HostSide {
     /// A sample measured from now on.
     pub async fn sample(&mut self) -> anyhow::Result<Sample> {
         self.samples().await?.pop().context("no sample")
+    }
+
+    /// Waits until the services are in a sample. An agent that has just started has the guest's systemd list them, which goes on after
+    /// the sample; and a sample that waits for them is sent up to half a second after its rates were read.
+    pub async fn services_known(&mut self) -> anyhow::Result<()> {
+        self.sample_with("services", SERVICES_DEADLINE, |data| data.services.as_ref().map(drop)).await.map(drop)
     }
 
     /// Asks again and again until a sample holds what is wanted: some groups are measured less often than asked for.

@@ -4,6 +4,7 @@
 mod checks;
 mod control;
 mod guest;
+mod host_process;
 mod host_side;
 mod image;
 mod local_agent;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use infini_protocol::Timestamp;
 use infini_protocol::envelope::Key;
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -78,6 +79,12 @@ impl Workbench {
     pub async fn agent_pid(&self) -> anyhow::Result<u32> {
         let pid = self.vm.run(&format!("systemctl show --property=MainPID --value {UNIT}")).await?;
         pid.parse().ok().filter(|pid| *pid > 0).with_context(|| format!("the agent does not run: MainPID is {pid}"))
+    }
+
+    /// The guest's clock.
+    pub async fn guest_time(&self) -> anyhow::Result<Timestamp> {
+        let ms = self.vm.run("date +%s%3N").await?;
+        ms.parse().map(Timestamp::from_unix_ms).with_context(|| format!("the guest's time is {ms:?}"))
     }
 
     /// Restarts the agent and waits until systemd calls it ready.

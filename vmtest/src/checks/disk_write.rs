@@ -16,6 +16,7 @@ const MIB: f64 = 64.0;
 /// Writes and sums what the samples around it say.
 pub async fn is_seen(bench: &mut Workbench, figures: &mut Figures) -> anyhow::Result<()> {
     let mut host = bench.connect().await?;
+    host.services_known().await?;
     bench.vm.run("sync").await?;
     let before = host.sample().await?;
     let write = format!("dd if=/dev/zero of=/var/tmp/vmtest.data bs=1M count={MIB} oflag=direct status=none");

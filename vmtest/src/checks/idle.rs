@@ -15,15 +15,25 @@ const WATCHED: Duration = Duration::from_secs(60);
 /// After its first sample the agent needs a moment to finish: answers of the system bus, the end of the connection.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// Leaves enough of the 120 s after the tick at the start.
-const SERVICES_DEADLINE: Duration = Duration::from_secs(30);
-
 /// Counts voluntary context switches of every thread over a minute.
 pub async fn wakes_for_nothing(bench: &mut Workbench, figures: &mut Figures) -> anyhow::Result<()> {
     slow_down(bench).await?;
+    let counted = count(bench).await;
+    restore(bench).await?;
+    let (before, after) = counted?;
+    let sum: u64 =
+        after.iter().map(|(thread, count)| count.saturating_sub(before.get(thread).copied().unwrap_or(0))).sum();
+    figures.note("wake-ups in 60 s, host away", format!("{sum} over {} threads", after.len()));
+    ensure!(sum == 0, "the agent woke up; voluntary switches by thread before {before:?}, after {after:?}");
+    ensure!(before.keys().eq(after.keys()), "threads came or went: before {before:?}, after {after:?}");
+    Ok(())
+}
+
+/// The counts of every thread at the minute's start and at its end.
+async fn count(bench: &Workbench) -> anyhow::Result<(Switches, Switches)> {
     let mut host = bench.connect().await?;
     // What systemd was asked for must have come, or its answer would be counted.
-    host.sample_with("services", SERVICES_DEADLINE, |data| data.services.as_ref().map(drop)).await?;
+    host.services_known().await?;
     drop(host);
     sleep(SETTLE).await;
     let pid = bench.agent_pid().await?;
@@ -32,14 +42,7 @@ pub async fn wakes_for_nothing(bench: &mut Workbench, figures: &mut Figures) -> 
     let line = format!("{count}; echo then; sleep {}; {count}", WATCHED.as_secs());
     let output = bench.vm.run_for(WATCHED + Duration::from_secs(20), &line).await?;
     let (before, after) = output.split_once("then\n").context("the counts are incomplete")?;
-    let (before, after) = (switches(before), switches(after));
-    let sum: u64 =
-        after.iter().map(|(thread, count)| count.saturating_sub(before.get(thread).copied().unwrap_or(0))).sum();
-    figures.note("wake-ups in 60 s, host away", format!("{sum} over {} threads", after.len()));
-    restore(bench).await?;
-    ensure!(sum == 0, "the agent woke up; voluntary switches by thread before {before:?}, after {after:?}");
-    ensure!(before.keys().eq(after.keys()), "threads came or went: before {before:?}, after {after:?}");
-    Ok(())
+    Ok((switches(before), switches(after)))
 }
 
 /// A tick is the smaller of the metrics interval and half the watchdog's time, so both are raised.
@@ -58,8 +61,11 @@ async fn restore(bench: &Workbench) -> anyhow::Result<()> {
     bench.restart_agent().await
 }
 
-/// Counts by thread, from lines like `/proc/7/task/8/status:voluntary_ctxt_switches: 12`.
-fn switches(lines: &str) -> BTreeMap<String, u64> {
+/// Voluntary context switches by thread.
+type Switches = BTreeMap<String, u64>;
+
+/// From lines like `/proc/7/task/8/status:voluntary_ctxt_switches: 12`.
+fn switches(lines: &str) -> Switches {
     lines
         .lines()
         .filter_map(|line| {

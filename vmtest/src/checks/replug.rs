@@ -9,8 +9,8 @@ use crate::report::Figures;
 use crate::tolerance::same;
 use crate::workbench::Workbench;
 
-/// The backoff's steps while the port was away sum up to a few seconds.
-const RECOVERY: Duration = Duration::from_secs(15);
+/// As after a kill.
+const RECOVERY: Duration = Duration::from_secs(5);
 
 /// The agent survives and is back in the same session.
 pub async fn recovers(bench: &mut Workbench, figures: &mut Figures) -> anyhow::Result<()> {
