@@ -253,7 +253,10 @@ fn flatten(prefix: &str, table: &toml::de::DeTable<'_>, keys: &mut Vec<(String, 
     for (name, value) in table {
         let key = if prefix.is_empty() { name.get_ref().to_string() } else { format!("{prefix}.{}", name.get_ref()) };
         match value.get_ref() {
-            toml::de::DeValue::Table(inner) if !is_setting(&key) => flatten(&key, inner, keys),
+            // An empty section holds no key that could be unknown, so its own name must be known.
+            toml::de::DeValue::Table(inner) if !is_setting(&key) && (is_section(&key) || !inner.is_empty()) => {
+                flatten(&key, inner, keys);
+            }
             _ => keys.push((key, name.span().start)),
         }
     }
@@ -262,6 +265,11 @@ fn flatten(prefix: &str, table: &toml::de::DeTable<'_>, keys: &mut Vec<(String, 
 /// Some settings are tables themselves.
 fn is_setting(key: &str) -> bool {
     SETTINGS.iter().any(|setting| setting.key == key)
+}
+
+/// Settings stand in it.
+fn is_section(key: &str) -> bool {
+    SETTINGS.iter().any(|setting| setting.key.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
 }
 
 fn lookup<'a>(table: &'a toml::Table, key: &str) -> Option<&'a Value> {
@@ -326,6 +334,12 @@ mod tests {
                 "/c.toml:5: nothing is called communication.interval; did you mean collector.interval?",
             ]
         );
+    }
+
+    #[test]
+    fn an_unknown_section_is_named_even_where_it_is_empty() {
+        let loaded = load("[collector]\n[colector]\n[limits]\n").unwrap();
+        assert_eq!(loaded.warnings, ["/c.toml:2: nothing is called colector"]);
     }
 
     #[test]
