@@ -1,6 +1,11 @@
 //! Commands: what a host may ask the machine to do.
 
+pub mod action;
 pub mod executor;
+pub mod outcome;
+pub mod process_runner;
+pub mod stop;
+pub mod validation;
 
 /// The actions of safe commands, by name, sorted.
 pub const ACTIONS: &[&str] = &[

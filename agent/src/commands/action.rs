@@ -1,0 +1,174 @@
+//! What an action is: its row in the table, what it may touch, and how it runs.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use infini_protocol::ErrorCode;
+use infini_protocol::host::SafeCommand;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::outcome::{CommandError, Outcome};
+use super::process_runner::ProgramRunner;
+use super::stop::Stop;
+use super::validation::{PackageName, Pid, ServiceName, UserName};
+use crate::collector::linux::Roots;
+
+/// What an action does to the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// It only looks.
+    Read,
+    /// It changes something.
+    Change,
+    /// It runs whatever the host says.
+    Raw,
+}
+
+/// Which systems can do an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Platforms {
+    /// Linux alone.
+    Linux,
+    /// Windows alone.
+    Windows,
+    /// Both.
+    All,
+}
+
+/// A read's time where the host gives none.
+const READ_TIME: Duration = Duration::from_secs(30);
+
+/// The time of a change or of a raw command where the host gives none.
+pub const CHANGE_TIME: Duration = Duration::from_secs(60);
+
+/// The same of what installs, updates or prepares an image.
+const LONG_TIME: Duration = Duration::from_secs(30 * 60);
+
+/// An action's row in [`super::ACTIONS`].
+#[derive(Clone, Copy, Debug)]
+pub struct ActionSpec {
+    /// Its name on the wire.
+    pub name: &'static str,
+    /// What it does at most; [`Action::kind`] may say less.
+    pub kind: Kind,
+    /// Where it can be done.
+    pub platforms: Platforms,
+    /// Its time where the host gives none.
+    pub default_time: Duration,
+    /// Fields that no log and no audit may show.
+    pub secrets: &'static [&'static str],
+    /// Makes legal values of the host's fields.
+    pub parse: Parse,
+}
+
+/// Makes an action of a command, or says which field is wrong.
+pub type Parse = fn(&SafeCommand) -> Result<Box<dyn Action>, CommandError>;
+
+impl ActionSpec {
+    /// An action that only looks.
+    #[must_use]
+    pub const fn read(name: &'static str, parse: Parse) -> Self {
+        let (kind, default_time) = (Kind::Read, READ_TIME);
+        Self { name, kind, platforms: Platforms::All, default_time, secrets: &[], parse }
+    }
+
+    /// An action that changes something.
+    #[must_use]
+    pub const fn change(name: &'static str, parse: Parse) -> Self {
+        let (kind, default_time) = (Kind::Change, CHANGE_TIME);
+        Self { name, kind, platforms: Platforms::All, default_time, secrets: &[], parse }
+    }
+
+    /// An action that only Windows has.
+    #[must_use]
+    pub const fn windows(name: &'static str, kind: Kind) -> Self {
+        let refuse: Parse = |command| {
+            let action = &command.command_type.action;
+            Err(CommandError::new(ErrorCode::UnsupportedPlatform, format!("{action} is for Windows only")))
+        };
+        Self { kind, platforms: Platforms::Windows, ..Self::read(name, refuse) }
+    }
+
+    /// The same, for Linux alone.
+    #[must_use]
+    pub const fn linux(self) -> Self {
+        Self { platforms: Platforms::Linux, ..self }
+    }
+
+    /// The same, with half an hour of time: packages, updates, images.
+    #[must_use]
+    pub const fn long(self) -> Self {
+        Self { default_time: LONG_TIME, ..self }
+    }
+
+    /// The same, with fields that nothing may show.
+    #[must_use]
+    pub const fn hiding(self, secrets: &'static [&'static str]) -> Self {
+        Self { secrets, ..self }
+    }
+}
+
+/// Something in the machine that an action acts on, for the policy's rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A service.
+    Service(ServiceName),
+    /// A package.
+    Package(PackageName),
+    /// A process.
+    Process(Pid),
+    /// A user.
+    User(UserName),
+}
+
+/// An action with legal values, ready to be judged and run.
+pub trait Action: Send {
+    /// What it does with these values; `None`: what its row says.
+    fn kind(&self) -> Option<Kind> {
+        None
+    }
+
+    /// What it acts on.
+    fn targets(&self) -> Vec<Target> {
+        Vec::new()
+    }
+
+    /// Does it.
+    fn run(self: Box<Self>, context: Context) -> Running;
+}
+
+/// A command at work. Dropping it ends what it started.
+pub type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// What a command works with.
+#[derive(Clone)]
+pub struct Context {
+    /// When and why it must end.
+    pub stop: Stop,
+    /// The one place that starts programs.
+    pub programs: Arc<dyn ProgramRunner>,
+    /// Where the machine's files are.
+    pub roots: Arc<Roots>,
+}
+
+/// The action that the fields of a command describe. Fields that it does not have are ignored.
+///
+/// # Errors
+/// `INVALID_PARAMETERS` where a field is missing or holds no legal value.
+pub fn fields<A: Action + DeserializeOwned + 'static>(command: &SafeCommand) -> Result<Box<dyn Action>, CommandError> {
+    typed::<A>(Value::Object(command.command_type.fields.clone()))
+}
+
+/// The action that a JSON object describes.
+///
+/// # Errors
+/// As with [`fields`].
+pub fn typed<A: Action + DeserializeOwned + 'static>(fields: Value) -> Result<Box<dyn Action>, CommandError> {
+    match serde_json::from_value::<A>(fields) {
+        Ok(action) => Ok(Box::new(action)),
+        Err(error) => Err(CommandError::new(ErrorCode::InvalidParameters, error.to_string())),
+    }
+}

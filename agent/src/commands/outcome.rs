@@ -1,0 +1,90 @@
+//! What became of a command, before it is a message.
+
+use infini_protocol::ErrorCode;
+use infini_protocol::agent::{Ended, Response};
+use serde_json::Value;
+
+/// Why a command did not do what it was to do, for the host: a word and a sentence. What only the log should see is not in here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{sentence}")]
+pub struct CommandError {
+    /// The word.
+    pub code: ErrorCode,
+    /// What happened, and what to do about it.
+    pub sentence: String,
+}
+
+impl CommandError {
+    /// An error.
+    #[must_use]
+    pub fn new(code: ErrorCode, sentence: impl Into<String>) -> Self {
+        Self { code, sentence: sentence.into() }
+    }
+
+    /// The command was run and failed.
+    #[must_use]
+    pub fn failed(sentence: impl Into<String>) -> Self {
+        Self::new(ErrorCode::CommandFailed, sentence)
+    }
+}
+
+/// The result of a command.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Of the program that ran; 0 or 1 where none did, -1 where it has none.
+    pub exit_code: i32,
+    /// What the program printed.
+    pub stdout: String,
+    /// What the program printed to standard error.
+    pub stderr: String,
+    /// The middle of the output is left out.
+    pub truncated: bool,
+    /// The structured result, in the shape that the protocol gives for the action.
+    pub data: Option<Value>,
+    /// Why it failed; absent where it did not.
+    pub error: Option<CommandError>,
+    /// How the program ended; absent where none ran.
+    pub ended: Option<Ended>,
+}
+
+impl Outcome {
+    /// Success with a structured result.
+    #[must_use]
+    pub fn data(data: Value) -> Self {
+        Self { data: Some(data), ..Self::default() }
+    }
+
+    /// The answer that carries this.
+    #[must_use]
+    pub fn into_response(self, id: String, command_type: String) -> Response {
+        let (error, error_code) = self.error.map(|error| (error.sentence, error.code)).unzip();
+        Response {
+            id,
+            success: error.is_none(),
+            exit_code: self.exit_code,
+            stdout: self.stdout,
+            stderr: self.stderr,
+            execution_time_ms: 0,
+            command_type,
+            data: self.data,
+            error,
+            error_code,
+            truncated: self.truncated,
+            timed_out: self.ended == Some(Ended::Timeout) || error_code == Some(ErrorCode::CommandTimeout),
+            ended: self.ended,
+            duplicate: false,
+        }
+    }
+}
+
+impl From<CommandError> for Outcome {
+    fn from(error: CommandError) -> Self {
+        Self { exit_code: 1, error: Some(error), ..Self::default() }
+    }
+}
+
+impl From<Result<Value, CommandError>> for Outcome {
+    fn from(result: Result<Value, CommandError>) -> Self {
+        result.map_or_else(Self::from, Self::data)
+    }
+}

@@ -1,0 +1,141 @@
+//! The one place that starts programs: [`ProgramRunner`], so that tests can put recorded output in its place.
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::Duration;
+
+use super::stop::{Stop, StopReason};
+
+/// A program to be started: never a shell line. Its environment is built from nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// The absolute path.
+    pub path: PathBuf,
+    /// The arguments, without the program's own name.
+    pub arguments: Vec<OsString>,
+    /// What its environment holds beside `PATH`, `HOME`, `LANG=C.UTF-8` and `USER`.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Where it runs; absent: `/`.
+    pub working_dir: Option<PathBuf>,
+    /// As whom it runs; absent: as the agent.
+    pub run_as: Option<Account>,
+    /// What it reads from standard input.
+    pub stdin: Stdin,
+}
+
+/// What a program reads from standard input.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub enum Stdin {
+    /// Nothing: `/dev/null`.
+    #[default]
+    Null,
+    /// These bytes, and then the end.
+    Bytes(Vec<u8>),
+}
+
+/// May hold a password, so its bytes are never shown.
+impl std::fmt::Debug for Stdin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Null => f.write_str("Null"),
+            Self::Bytes(bytes) => write!(f, "Bytes({} of them)", bytes.len()),
+        }
+    }
+}
+
+/// A user as the kernel knows one, looked up before the program is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The name.
+    pub name: String,
+    /// The user's number.
+    pub uid: u32,
+    /// The number of the user's own group.
+    pub gid: u32,
+    /// All groups.
+    pub groups: Vec<u32>,
+    /// The home directory.
+    pub home: PathBuf,
+}
+
+impl Program {
+    /// A program with these arguments, nothing on standard input, as the agent.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        Self {
+            path: path.into(),
+            arguments: arguments.into_iter().map(Into::into).collect(),
+            environment: Vec::new(),
+            working_dir: None,
+            run_as: None,
+            stdin: Stdin::Null,
+        }
+    }
+}
+
+/// How a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// By itself, with this exit code.
+    Exit(i32),
+    /// By this signal, which the agent did not send.
+    Signal(i32),
+    /// By its memory limit.
+    OutOfMemory,
+    /// It still ran when it had to end; what is left of it is killed behind this answer.
+    Stopped(StopReason),
+}
+
+/// What a program printed on one stream: its head and its tail where it was too much.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Captured {
+    /// The text; what was not UTF-8 is replaced.
+    pub text: String,
+    /// How many bytes of the middle are left out.
+    pub omitted: u64,
+}
+
+/// What a program used, where the system says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Processor time of all its processes.
+    pub cpu_time: Option<Duration>,
+    /// The most memory that it had at once.
+    pub memory_peak_bytes: Option<u64>,
+}
+
+/// A program that has ended, or had to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// How.
+    pub ending: Ending,
+    /// What it printed.
+    pub stdout: Captured,
+    /// What it printed to standard error.
+    pub stderr: Captured,
+    /// What it used.
+    pub usage: Usage,
+}
+
+/// Why a program could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start {}: {source}", path.display())]
+pub struct StartError {
+    /// The program.
+    pub path: PathBuf,
+    /// Why not.
+    #[source]
+    pub source: io::Error,
+}
+
+/// A program at work. Dropping it kills the program and all that it started.
+pub type RunningProgram = Pin<Box<dyn Future<Output = Result<Finished, StartError>> + Send>>;
+
+/// Starts programs.
+pub trait ProgramRunner: Send + Sync {
+    /// Runs a program until it ends or must end.
+    fn run(&self, program: Program, stop: Stop) -> RunningProgram;
+}

@@ -1,0 +1,94 @@
+//! When and why a command must end.
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+/// Why a command must end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// Its time is over.
+    Deadline,
+    /// The host took it back.
+    Cancelled,
+    /// The agent ends.
+    ShuttingDown,
+}
+
+/// What a command listens to while it runs. Clones listen to the same.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    deadline: Instant,
+    orders: watch::Receiver<Option<StopReason>>,
+}
+
+/// The other end: whoever runs the command ends it early with this. Dropping it gives no order.
+#[derive(Debug)]
+pub struct StopOrder(watch::Sender<Option<StopReason>>);
+
+impl Stop {
+    /// A stop at a deadline, and what orders it earlier.
+    #[must_use]
+    pub fn at(deadline: Instant) -> (StopOrder, Self) {
+        let (sender, orders) = watch::channel(None);
+        (StopOrder(sender), Self { deadline, orders })
+    }
+
+    /// When the time is over.
+    #[must_use]
+    pub const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Waits until the command must end. Can be asked again: what was reached stays reached.
+    pub async fn reached(&self) -> StopReason {
+        let mut orders = self.orders.clone();
+        let ordered = async {
+            match orders.wait_for(Option::is_some).await {
+                Ok(order) => order.unwrap_or(StopReason::Cancelled),
+                // Nobody is left to give orders; the deadline remains.
+                Err(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            reason = ordered => reason,
+            () = sleep_until(self.deadline) => StopReason::Deadline,
+        }
+    }
+}
+
+impl StopOrder {
+    /// Ends the command. Only the first order counts.
+    pub fn give(&self, reason: StopReason) {
+        self.0.send_if_modified(|order| {
+            let is_first = order.is_none();
+            order.get_or_insert(reason);
+            is_first
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_ends_it_also_where_nobody_can_order() {
+        let (order, stop) = Stop::at(Instant::now() + Duration::from_secs(3));
+        drop(order);
+        assert_eq!(stop.reached().await, StopReason::Deadline);
+        assert_eq!(stop.reached().await, StopReason::Deadline);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_order_counts_for_every_listener() {
+        let (order, stop) = Stop::at(Instant::now() + Duration::from_secs(3));
+        let other = stop.clone();
+        order.give(StopReason::Cancelled);
+        order.give(StopReason::ShuttingDown);
+        drop(order);
+        assert_eq!((stop.reached().await, other.reached().await), (StopReason::Cancelled, StopReason::Cancelled));
+    }
+}
