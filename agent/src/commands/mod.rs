@@ -1,7 +1,9 @@
 //! Commands: what a host may ask the machine to do.
 
 pub mod action;
+pub mod dispatch;
 pub mod executor;
+pub mod ids;
 pub mod outcome;
 pub mod process_runner;
 pub mod stop;

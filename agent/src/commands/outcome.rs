@@ -4,6 +4,8 @@ use infini_protocol::ErrorCode;
 use infini_protocol::agent::{Ended, Response};
 use serde_json::Value;
 
+use super::stop::StopReason;
+
 /// Why a command did not do what it was to do, for the host: a word and a sentence. What only the log should see is not in here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{sentence}")]
@@ -54,6 +56,16 @@ impl Outcome {
         Self { data: Some(data), ..Self::default() }
     }
 
+    /// A command that had to end and had nothing to say about it.
+    #[must_use]
+    pub fn stopped(reason: StopReason) -> Self {
+        let ended = match reason {
+            StopReason::Deadline => Some(Ended::Timeout),
+            StopReason::Cancelled | StopReason::ShuttingDown => Some(Ended::Cancelled),
+        };
+        Self { exit_code: -1, error: Some(reason.into()), ended, ..Self::default() }
+    }
+
     /// The answer that carries this.
     #[must_use]
     pub fn into_response(self, id: String, command_type: String) -> Response {
@@ -73,6 +85,22 @@ impl Outcome {
             timed_out: self.ended == Some(Ended::Timeout) || error_code == Some(ErrorCode::CommandTimeout),
             ended: self.ended,
             duplicate: false,
+        }
+    }
+}
+
+impl From<StopReason> for CommandError {
+    fn from(reason: StopReason) -> Self {
+        match reason {
+            StopReason::Deadline => {
+                Self::new(ErrorCode::CommandTimeout, "the time was over; what still ran is being killed")
+            }
+            StopReason::Cancelled => {
+                Self::new(ErrorCode::CommandCancelled, "the host took the command back; it is being killed")
+            }
+            StopReason::ShuttingDown => {
+                Self::new(ErrorCode::ShuttingDown, "the agent stops; the command is being killed")
+            }
         }
     }
 }

@@ -1,0 +1,148 @@
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Notify;
+
+use super::*;
+use crate::communication::{Outbox, OutboxLimits};
+
+fn job(id: &str, seconds: u64, start: impl FnOnce(Stop) -> Running + Send + 'static) -> Job {
+    let received = Instant::now();
+    let ticket = Ticket { id: id.to_owned(), command_type: "Test".to_owned(), received };
+    Job { ticket, deadline: received + Duration::from_secs(seconds), start: Box::new(start) }
+}
+
+fn done(_: Stop) -> Running {
+    Box::pin(async { Outcome::default() })
+}
+
+fn never(_: Stop) -> Running {
+    Box::pin(std::future::pending())
+}
+
+/// Starts all that can, and gives their ids.
+fn start(dispatcher: &mut Dispatcher, outbox: &mut Outbox) -> (Vec<String>, bool) {
+    let mut started = Vec::new();
+    let wants_room = dispatcher.start(|| outbox.reserve(1000), |ticket| started.push(ticket.id.clone()));
+    (started, wants_room)
+}
+
+fn outbox(answers: usize) -> Outbox {
+    Outbox::new(OutboxLimits { answer_bytes: answers * 1000, ..OutboxLimits::default() })
+}
+
+fn code(ended: &Ended) -> Option<ErrorCode> {
+    ended.outcome.error.as_ref().map(|error| error.code)
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_run_as_there_are_places_and_the_rest_in_order() {
+    let (mut dispatcher, mut outbox) = (Dispatcher::new(2, 3), outbox(9));
+    for id in ["a", "b", "c"] {
+        dispatcher.enqueue(job(id, 10, done));
+    }
+    assert_eq!(start(&mut dispatcher, &mut outbox), (vec!["a".to_owned(), "b".to_owned()], false));
+    let ended = dispatcher.next().await;
+    assert_eq!((ended.ticket.id.as_str(), code(&ended)), ("a", None));
+    assert_eq!(start(&mut dispatcher, &mut outbox).0, ["c"]);
+    let rest = [dispatcher.next().await.ticket.id, dispatcher.next().await.ticket.id];
+    assert_eq!(rest, ["b", "c"]);
+    assert!(dispatcher.is_idle());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_starts_only_with_room_for_its_answer() {
+    let (mut dispatcher, mut outbox) = (Dispatcher::new(5, 5), outbox(1));
+    dispatcher.enqueue(job("a", 10, done));
+    dispatcher.enqueue(job("b", 10, done));
+    assert_eq!(start(&mut dispatcher, &mut outbox), (vec!["a".to_owned()], true));
+    let ended = dispatcher.next().await;
+    assert!(start(&mut dispatcher, &mut outbox).0.is_empty(), "the room is still promised");
+    drop(ended.room);
+    assert_eq!(start(&mut dispatcher, &mut outbox).0, ["b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_past_its_deadline_never_starts() {
+    let (mut dispatcher, mut outbox) = (Dispatcher::new(1, 5), outbox(9));
+    dispatcher.enqueue(job("long", 60, never));
+    start(&mut dispatcher, &mut outbox);
+    dispatcher.enqueue(job("late", 5, |_| unreachable!("it waited too long")));
+    dispatcher.enqueue(job("later", 30, done));
+    let ended = dispatcher.next().await;
+    assert_eq!((ended.ticket.id.as_str(), code(&ended)), ("late", Some(ErrorCode::CommandTimeout)));
+    assert!(ended.room.is_none());
+    assert_eq!(ended.ticket.received.elapsed(), Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_ignores_its_deadline_is_dropped() {
+    struct Guard(Arc<Notify>);
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            self.0.notify_one();
+        }
+    }
+    let (mut dispatcher, mut outbox) = (Dispatcher::new(1, 5), outbox(9));
+    let dropped = Arc::new(Notify::new());
+    let guard = Guard(Arc::clone(&dropped));
+    dispatcher.enqueue(job("deaf", 5, move |_| {
+        Box::pin(async move {
+            let _guard = guard;
+            std::future::pending().await
+        })
+    }));
+    start(&mut dispatcher, &mut outbox);
+    let ended = dispatcher.next().await;
+    assert_eq!(code(&ended), Some(ErrorCode::CommandTimeout));
+    assert_eq!(ended.ticket.received.elapsed(), Duration::from_secs(5) + LAST_WORDS);
+    dropped.notified().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn last_words_are_heard() {
+    let (mut dispatcher, mut outbox) = (Dispatcher::new(1, 5), outbox(9));
+    dispatcher.enqueue(job("polite", 5, |stop| {
+        Box::pin(async move {
+            let reason = stop.reached().await;
+            Outcome { stdout: "so far".to_owned(), ..Outcome::stopped(reason) }
+        })
+    }));
+    start(&mut dispatcher, &mut outbox);
+    assert_eq!(dispatcher.next().await.outcome.stdout, "so far");
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancel_ends_who_runs_and_who_waits() {
+    let (mut dispatcher, mut outbox) = (Dispatcher::new(1, 5), outbox(9));
+    dispatcher.enqueue(job("runs", 60, never));
+    dispatcher.enqueue(job("waits", 60, never));
+    start(&mut dispatcher, &mut outbox);
+    let waiting = dispatcher.cancel("waits").expect("it waits");
+    assert_eq!(code(&waiting), Some(ErrorCode::CommandCancelled));
+    assert!(dispatcher.cancel("unknown").is_none());
+    assert!(dispatcher.cancel("runs").is_none(), "it answers by itself");
+    assert_eq!(code(&dispatcher.next().await), Some(ErrorCode::CommandCancelled));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_agent_s_end_answers_everybody() {
+    let (mut dispatcher, mut outbox) = (Dispatcher::new(1, 5), outbox(9));
+    let log = Arc::new(Mutex::new(Vec::new()));
+    for id in ["a", "b", "c"] {
+        let log = Arc::clone(&log);
+        dispatcher.enqueue(job(id, 60, move |stop| {
+            Box::pin(async move {
+                let reason = stop.reached().await;
+                log.lock().unwrap().push(reason);
+                Outcome::stopped(StopReason::ShuttingDown)
+            })
+        }));
+    }
+    start(&mut dispatcher, &mut outbox);
+    let waiting: Vec<_> = dispatcher.shut_down().iter().map(|ended| (ended.ticket.id.clone(), code(ended))).collect();
+    let shutting_down = Some(ErrorCode::ShuttingDown);
+    assert_eq!(waiting, [("b".to_owned(), shutting_down), ("c".to_owned(), shutting_down)]);
+    assert_eq!(code(&dispatcher.next().await), shutting_down);
+    assert_eq!(*log.lock().unwrap(), [StopReason::ShuttingDown]);
+    assert!(dispatcher.is_idle());
+}
