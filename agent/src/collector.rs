@@ -31,6 +31,7 @@ use tokio::time::{Instant, sleep_until};
 use aggregate::{Outcome, assemble};
 use lane::{Job, Lane, Reading, Report};
 pub use provider::{CollectFailure, DiskIoReading, List, SystemMetricsProvider};
+pub use schedule::SHORTEST_RATE;
 use schedule::Schedule;
 pub use settings::{CollectorSettings, Group, ListLimits};
 

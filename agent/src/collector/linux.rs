@@ -40,6 +40,7 @@ pub use address::{Address, AddressSource};
 use cpu::CpuReader;
 use disk_io::DiskIoReader;
 use disk_usage::DiskUsageReader;
+pub use info::OsRelease;
 use load::LoadReader;
 use memory::MemoryReader;
 use network::NetworkReader;

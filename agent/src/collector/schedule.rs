@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::settings::Group;
 
 /// Rates over less than this are noise: the kernel counts processor time in ticks of 10 ms on many machines.
-pub(super) const SHORTEST_RATE: Duration = Duration::from_millis(250);
+pub const SHORTEST_RATE: Duration = Duration::from_millis(250);
 
 /// The most by which a reading may come before its time.
 const MOST_TOLERANCE: Duration = Duration::from_secs(2);

@@ -1,6 +1,7 @@
 //! What an action is: its row in the table, what it may touch, and how it runs.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,9 @@ use super::outcome::{CommandError, Outcome};
 use super::process_runner::ProgramRunner;
 use super::stop::Stop;
 use super::validation::{PackageName, Pid, ServiceName, UserName};
+use crate::collector::SystemMetricsProvider;
 use crate::collector::linux::Roots;
+use crate::panics::contain;
 
 /// What an action does to the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -140,6 +143,21 @@ pub trait Action: Send {
     fn run(self: Box<Self>, context: Context) -> Running;
 }
 
+/// An action that only reads what may block: what it gives is its `data`.
+pub trait Read: Send + 'static {
+    /// Reads, on a thread where that is allowed.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    fn read(self: Box<Self>, context: &Context) -> Result<Value, CommandError>;
+}
+
+impl<R: Read> Action for R {
+    fn run(self: Box<Self>, context: Context) -> Running {
+        Box::pin(async move { context.blocking(move |context| self.read(context)).await.into() })
+    }
+}
+
 /// A command at work. Dropping it ends what it started.
 pub type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
@@ -152,6 +170,25 @@ pub struct Context {
     pub programs: Arc<dyn ProgramRunner>,
     /// Where the machine's files are.
     pub roots: Arc<Roots>,
+    /// Makes a collector that has seen nothing yet, on the thread that is going to use it.
+    pub collector: Arc<dyn Fn() -> Box<dyn SystemMetricsProvider> + Send + Sync>,
+}
+
+impl Context {
+    /// Does on another thread what may block, and gives what it found. A panic there is an error here.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, CommandError> + Send + 'static,
+    ) -> Result<T, CommandError> {
+        let context = self.clone();
+        let contained = move || contain(AssertUnwindSafe(|| work(&context)));
+        match tokio::task::spawn_blocking(contained).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => {
+                Err(CommandError::new(ErrorCode::Internal, "a defect of the agent; its log has the place"))
+            }
+        }
+    }
 }
 
 /// The action that the fields of a command describe. Fields that it does not have are ignored.

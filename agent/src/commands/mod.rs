@@ -1,12 +1,15 @@
 //! Commands: what a host may ask the machine to do.
 
 pub mod action;
+pub mod disk_space;
 pub mod dispatch;
 pub mod executor;
 pub mod ids;
 pub mod outcome;
+pub mod process_control;
 pub mod process_runner;
 pub mod stop;
+pub mod system_info;
 pub mod validation;
 
 /// The actions of safe commands, by name, sorted.

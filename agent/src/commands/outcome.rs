@@ -5,6 +5,7 @@ use infini_protocol::agent::{Ended, Response};
 use serde_json::Value;
 
 use super::stop::StopReason;
+use crate::collector::CollectFailure;
 
 /// Why a command did not do what it was to do, for the host: a word and a sentence. What only the log should see is not in here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +28,12 @@ impl CommandError {
     #[must_use]
     pub fn failed(sentence: impl Into<String>) -> Self {
         Self::new(ErrorCode::CommandFailed, sentence)
+    }
+}
+
+impl From<CollectFailure> for CommandError {
+    fn from(failure: CollectFailure) -> Self {
+        Self::new(failure.code(), failure.to_string())
     }
 }
 

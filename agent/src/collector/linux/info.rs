@@ -15,12 +15,10 @@ use crate::collector::CollectFailure;
 /// # Errors
 /// Where the kernel's version cannot be read, because then `/proc` is not there.
 pub fn read(roots: &Roots) -> Result<MachineInfo, CollectFailure> {
-    let release = os_release(roots);
-    let value = |key| release.as_deref().and_then(|text| os_release_value(text, key));
+    let release = OsRelease::read(roots);
     Ok(MachineInfo {
-        name: value("NAME"),
-        // Rolling distributions have no version, only builds.
-        os_version: value("VERSION_ID").or_else(|| value("BUILD_ID")),
+        name: release.value("NAME"),
+        os_version: release.version(),
         kernel_version: Some(kernel_name(&roots.proc.join("sys/kernel/osrelease"))?),
         hostname: Some(kernel_name(&roots.proc.join("sys/kernel/hostname"))?),
         arch: Some(std::env::consts::ARCH.into()),
@@ -28,10 +26,30 @@ pub fn read(roots: &Roots) -> Result<MachineInfo, CollectFailure> {
     })
 }
 
-/// os-release(5): the administrator's file goes before the vendor's.
-fn os_release(roots: &Roots) -> Option<String> {
-    let places: [PathBuf; 2] = [roots.etc.join("os-release"), roots.etc.join("../usr/lib/os-release")];
-    places.iter().find_map(|place| fs::read_to_string(place).ok())
+/// The distribution's own words about itself: os-release(5).
+#[derive(Debug, Default)]
+pub struct OsRelease(String);
+
+impl OsRelease {
+    /// Reads the file, the administrator's before the vendor's; one that is not there has no values.
+    #[must_use]
+    pub fn read(roots: &Roots) -> Self {
+        let places: [PathBuf; 2] = [roots.etc.join("os-release"), roots.etc.join("../usr/lib/os-release")];
+        Self(places.iter().find_map(|place| fs::read_to_string(place).ok()).unwrap_or_default())
+    }
+
+    /// The last value of a key, as a shell would assign it; `None` where it is missing or empty.
+    #[must_use]
+    pub fn value(&self, key: &str) -> Option<Text> {
+        let assigned = |line: &'_ str| Some(unquote(line.trim().strip_prefix(key)?.strip_prefix('=')?));
+        self.0.lines().rev().find_map(assigned).filter(|value| !value.is_empty()).map(Text::from)
+    }
+
+    /// The version; rolling distributions have none, only builds.
+    #[must_use]
+    pub fn version(&self) -> Option<Text> {
+        self.value("VERSION_ID").or_else(|| self.value("BUILD_ID"))
+    }
 }
 
 fn kernel_name(path: &Path) -> Result<Text, CollectFailure> {
@@ -42,12 +60,6 @@ fn kernel_name(path: &Path) -> Result<Text, CollectFailure> {
 fn boot_time(stat: &[u8]) -> Option<Timestamp> {
     let seconds = lines(stat).find_map(|line| decimal(line.strip_prefix(b"btime ")?))?;
     Some(Timestamp::from_unix_ms(seconds.checked_mul(1000)?))
-}
-
-/// The last value of a key, as a shell would assign it; `None` where it is missing or empty.
-fn os_release_value(text: &str, key: &str) -> Option<Text> {
-    let assigned = |line: &'_ str| Some(unquote(line.trim().strip_prefix(key)?.strip_prefix('=')?));
-    text.lines().rev().find_map(assigned).filter(|value| !value.is_empty()).map(Text::from)
 }
 
 /// The value without its quotes. Inside of double quotes, and without any, a backslash takes the next character's meaning away.
@@ -72,7 +84,8 @@ mod tests {
     fn values_lose_their_quotes() {
         let text =
             "# comment\nPRETTY_NAME=\"Not this\"\nNAME=\"Tom\\\"s \\$OS\"\nVERSION_ID=12\nID='de bian'\nBUILD_ID=\n";
-        let value = |key| os_release_value(text, key);
+        let release = OsRelease(text.to_owned());
+        let value = |key| release.value(key);
         assert_eq!(value("NAME").as_deref(), Some("Tom\"s $OS"));
         assert_eq!(value("VERSION_ID").as_deref(), Some("12"));
         assert_eq!(value("ID").as_deref(), Some("de bian"));
@@ -82,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_last_assignment_counts_as_in_a_shell() {
-        assert_eq!(os_release_value("NAME=a\nNAME=b\n", "NAME").as_deref(), Some("b"));
+        assert_eq!(OsRelease("NAME=a\nNAME=b\n".to_owned()).value("NAME").as_deref(), Some("b"));
     }
 
     #[test]

@@ -1,0 +1,152 @@
+//! `ProcessList`, `ProcessTop`, `ProcessKill`.
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+use linux as platform;
+pub use platform::{ProcessFacts, facts};
+
+use std::cmp::Reverse;
+use std::thread;
+use std::time::Instant;
+
+use infini_protocol::ErrorCode;
+use infini_protocol::host::SafeCommand;
+use infini_protocol::metrics::{ProcessMetrics, ProcessStatus};
+use infini_protocol::{Finite, Text, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::action::{Action, Context, Read, Running, Target, fields};
+use super::outcome::{CommandError, Outcome};
+use super::validation::Pid;
+use crate::collector::{ListLimits, SHORTEST_RATE};
+
+/// How many `ProcessTop` tells of where nobody says.
+const TOP: usize = 20;
+
+/// `ProcessList`: the heaviest first.
+#[derive(Debug, Deserialize)]
+struct ProcessList {
+    limit: Option<usize>,
+}
+
+/// `ProcessTop`.
+#[derive(Debug, Deserialize)]
+struct ProcessTop {
+    limit: Option<usize>,
+    sort_by: Option<SortBy>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SortBy {
+    Cpu,
+    Memory,
+}
+
+/// `ProcessKill`.
+#[derive(Debug, Deserialize)]
+struct ProcessKill {
+    pid: Pid,
+    force: Option<bool>,
+}
+
+/// Makes a `ProcessList`.
+///
+/// # Errors
+/// `INVALID_PARAMETERS` where the limit is no number.
+pub fn list(command: &SafeCommand) -> Result<Box<dyn Action>, CommandError> {
+    fields::<ProcessList>(command)
+}
+
+/// Makes a `ProcessTop`.
+///
+/// # Errors
+/// `INVALID_PARAMETERS` where a field holds no legal value.
+pub fn top(command: &SafeCommand) -> Result<Box<dyn Action>, CommandError> {
+    fields::<ProcessTop>(command)
+}
+
+/// Makes a `ProcessKill`.
+///
+/// # Errors
+/// `INVALID_PARAMETERS` where `pid` is no process id.
+pub fn kill(command: &SafeCommand) -> Result<Box<dyn Action>, CommandError> {
+    fields::<ProcessKill>(command)
+}
+
+/// One process, as the protocol's section 6 has it.
+#[derive(Debug, Serialize)]
+struct Entry {
+    pid: u32,
+    name: Text,
+    cpu_usage: Finite,
+    memory_kb: u64,
+    status: ProcessStatus,
+    command_line: Option<Text>,
+    user: Option<Text>,
+    start_time: Option<Timestamp>,
+}
+
+impl From<ProcessMetrics> for Entry {
+    fn from(process: ProcessMetrics) -> Self {
+        Self {
+            pid: process.pid,
+            name: process.name,
+            cpu_usage: process.cpu_percent,
+            memory_kb: process.memory_kb,
+            status: process.status,
+            command_line: process.cmd_line,
+            user: process.user,
+            start_time: process.start_time,
+        }
+    }
+}
+
+impl Read for ProcessList {
+    fn read(self: Box<Self>, context: &Context) -> Result<Value, CommandError> {
+        entries(measure(context, self.limit.unwrap_or(ListLimits::MOST))?)
+    }
+}
+
+impl Read for ProcessTop {
+    fn read(self: Box<Self>, context: &Context) -> Result<Value, CommandError> {
+        let limit = self.limit.unwrap_or(TOP);
+        if self.sort_by != Some(SortBy::Memory) {
+            return entries(measure(context, limit)?);
+        }
+        // The heaviest by memory may use no processor at all, so they are chosen among all.
+        let mut all = measure(context, usize::MAX)?;
+        all.sort_by_key(|process| (Reverse(process.memory_kb), process.pid));
+        all.truncate(limit);
+        entries(all)
+    }
+}
+
+fn entries(processes: Vec<ProcessMetrics>) -> Result<Value, CommandError> {
+    let entries: Vec<Entry> = processes.into_iter().map(Entry::from).collect();
+    serde_json::to_value(entries).map_err(|error| CommandError::new(ErrorCode::Internal, error.to_string()))
+}
+
+/// The heaviest processes, by what they use over a quarter of a second.
+fn measure(context: &Context, limit: usize) -> Result<Vec<ProcessMetrics>, CommandError> {
+    let mut collector = (context.collector)();
+    collector.collect_processes(Instant::now(), 0)?;
+    thread::sleep(SHORTEST_RATE);
+    Ok(collector.collect_processes(Instant::now(), limit)?.entries)
+}
+
+impl Action for ProcessKill {
+    fn targets(&self) -> Vec<Target> {
+        vec![Target::Process(self.pid)]
+    }
+
+    fn run(self: Box<Self>, context: Context) -> Running {
+        Box::pin(async move {
+            let (pid, force) = (self.pid, self.force.unwrap_or(false));
+            let killed = context.blocking(move |context| platform::kill(&context.roots.proc, pid, force)).await;
+            Outcome::from(killed)
+        })
+    }
+}

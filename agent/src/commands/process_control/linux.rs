@@ -1,0 +1,118 @@
+//! Ending a process on Linux.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use infini_protocol::ErrorCode;
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde_json::{Value, json};
+
+use crate::commands::outcome::CommandError;
+use crate::commands::validation::Pid;
+
+/// What the policy must know of a process before it is touched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessFacts {
+    /// The kernel's name for it.
+    pub name: String,
+    /// It belongs to the kernel.
+    pub is_kernel_thread: bool,
+}
+
+/// `PF_KTHREAD` of the kernel's sched.h, in the flags of `/proc/PID/stat`.
+const PF_KTHREAD: u64 = 0x0020_0000;
+
+/// What the process is; `None` where there is none of that number.
+///
+/// # Errors
+/// Where its `stat` is there and cannot be read.
+pub fn facts(proc: &Path, pid: Pid) -> io::Result<Option<ProcessFacts>> {
+    let stat = match fs::read_to_string(proc.join(pid.get().to_string()).join("stat")) {
+        Ok(stat) => stat,
+        Err(error) if error.kind() == io::ErrorKind::NotFound || is_gone(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    // The name stands in parentheses and may hold some itself.
+    let parsed = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')).and_then(|(name, rest)| {
+        // After the name: state, parent, group, session, terminal, its group, flags.
+        let flags: u64 = rest.split_whitespace().nth(6)?.parse().ok()?;
+        Some(ProcessFacts { name: name.to_owned(), is_kernel_thread: flags & PF_KTHREAD != 0 })
+    });
+    parsed.map(Some).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "stat is not what it should be"))
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
+}
+
+/// Sends the signal that ends a process: SIGTERM, or SIGKILL by force. `data` of `ProcessKill`.
+///
+/// # Errors
+/// `PROCESS_NOT_FOUND`, `PERMISSION_DENIED`, or `COMMAND_FAILED` with what the kernel says.
+pub fn kill(proc: &Path, pid: Pid, force: bool) -> Result<Value, CommandError> {
+    let not_found = || CommandError::new(ErrorCode::ProcessNotFound, format!("there is no process {}", pid.get()));
+    let refused = |error: Errno| match error {
+        Errno::SRCH => not_found(),
+        Errno::PERM => {
+            let sentence = format!("the agent may not send signals to process {}", pid.get());
+            CommandError::new(ErrorCode::PermissionDenied, sentence)
+        }
+        error => CommandError::failed(format!("process {} could not be told to end: {error}", pid.get())),
+    };
+    let raw = rustix::process::Pid::from_raw(pid.get()).ok_or_else(not_found)?;
+    // Held from before the name is read, so that the signal reaches the process that had the name.
+    let handle = pidfd_open(raw, PidfdFlags::empty()).map_err(refused)?;
+    let facts = facts(proc, pid).map_err(|error| CommandError::failed(error.to_string()))?.ok_or_else(not_found)?;
+    let (signal, name) = if force { (Signal::KILL, "SIGKILL") } else { (Signal::TERM, "SIGTERM") };
+    pidfd_send_signal(&handle, signal).map_err(refused)?;
+    Ok(json!({ "pid": pid.get(), "name": facts.name, "signal": name }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::{Child, Command};
+
+    use super::*;
+
+    fn sleeper() -> (Child, Pid) {
+        let child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = Pid::try_from(i64::from(child.id())).unwrap();
+        (child, pid)
+    }
+
+    #[test]
+    fn a_process_is_asked_to_end_or_made_to() {
+        for (force, signal) in [(false, "SIGTERM"), (true, "SIGKILL")] {
+            let (mut child, pid) = sleeper();
+            let data = kill(Path::new("/proc"), pid, force).unwrap();
+            assert_eq!((&data["signal"], &data["pid"]), (&json!(signal), &json!(pid.get())), "{data}");
+            let number = if force { 9 } else { 15 };
+            assert_eq!(child.wait().unwrap().signal(), Some(number));
+        }
+    }
+
+    #[test]
+    fn who_is_not_there_cannot_end() {
+        let (mut child, pid) = sleeper();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(kill(Path::new("/proc"), pid, true).unwrap_err().code, ErrorCode::ProcessNotFound);
+        assert_eq!(facts(Path::new("/proc"), pid).unwrap(), None);
+    }
+
+    #[test]
+    fn names_may_hold_parentheses_and_kernel_threads_are_known() {
+        let folder = tempfile::tempdir().unwrap();
+        for (pid, stat) in [(7, "7 (a) b (c)) S 1 7 7 0 -1 4194560 1 2"), (2, "2 (kthreadd) S 0 0 0 0 -1 2129984 0 0")]
+        {
+            fs::create_dir(folder.path().join(pid.to_string())).unwrap();
+            fs::write(folder.path().join(format!("{pid}/stat")), stat).unwrap();
+        }
+        let facts = |pid| facts(folder.path(), Pid::try_from(pid).unwrap()).unwrap().unwrap();
+        assert_eq!(facts(7), ProcessFacts { name: "a) b (c)".to_owned(), is_kernel_thread: false });
+        assert_eq!(facts(2), ProcessFacts { name: "kthreadd".to_owned(), is_kernel_thread: true });
+    }
+}
