@@ -1,5 +1,6 @@
 //! The command line: what the user typed, and which of the agent's modes that means.
 
+mod explain;
 mod modes;
 pub(crate) use modes::borrow_policy;
 
@@ -7,12 +8,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// All went well.
 pub const EXIT_OK: u8 = 0;
 /// The agent ended by a failure, or `--diagnose` found something that keeps it from working.
 pub const EXIT_FAILURE: u8 = 1;
+/// `policy explain`: the policy denies the command.
+pub const EXIT_DENIED: u8 = 1;
 /// The command line makes no sense.
 pub const EXIT_USAGE: u8 = 2;
 /// The configuration cannot be used (EX_CONFIG of sysexits.h).
@@ -24,7 +28,7 @@ pub const EXIT_CONFIG: u8 = 78;
     name = "infiniservice",
     version,
     after_help = "Exit codes: 0 all went well; 1 the agent failed, or --diagnose found what keeps it from working; \
-                  2 wrong command line; 78 wrong configuration.\n\
+                  or policy explain found the command denied; 2 wrong command line; 78 wrong configuration.\n\
                   Signals: SIGTERM and SIGINT stop the agent, SIGHUP reads the configuration again."
 )]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag that a user types")]
@@ -51,8 +55,50 @@ pub struct Arguments {
     #[arg(long, value_name = "PORT")]
     pub device: Option<String>,
     /// The configuration file [default: /etc/infiniservice/config.toml where it exists].
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
+    /// What else the program can do than to be the agent.
+    #[command(subcommand)]
+    pub task: Option<Task>,
+}
+
+/// What else the program can do than to be the agent.
+#[derive(Debug, Subcommand)]
+pub enum Task {
+    /// Look into what the host may have done here.
+    Policy {
+        /// What about it.
+        #[command(subcommand)]
+        question: Question,
+    },
+}
+
+/// Questions about the policy.
+#[derive(Debug, Subcommand)]
+pub enum Question {
+    /// Say whether a command may run, and which rule of the configuration decides it.
+    ///
+    /// Exit codes: 0 allowed; 1 denied; 2 the text is no command; 78 wrong configuration.
+    Explain {
+        /// A message of the host without its envelope, {"type":"SafeCommand",...}, or only {"action":...} or {"raw_command":...}.
+        command: String,
+    },
+}
+
+impl Arguments {
+    /// A task is done instead of what the flags ask for, so both together are a mistake.
+    fn parse_all(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let parsed = Self::try_parse_from(arguments)?;
+        let is_mode = parsed.diagnose || parsed.once || parsed.check_config || parsed.print_config;
+        match &parsed.task {
+            Some(_) if is_mode => {
+                let sentence =
+                    "a subcommand cannot be combined with --diagnose, --once, --check-config or --print-config";
+                Err(Self::command().error(ErrorKind::ArgumentConflict, sentence))
+            }
+            _ => Ok(parsed),
+        }
+    }
 }
 
 /// Runs the agent as its command line says: everything but the process's entry point.
@@ -60,7 +106,7 @@ pub struct Arguments {
 /// The secret is taken out of the environment first, so this comes before any thread is started.
 #[must_use]
 pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let arguments = match Arguments::parse_all(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
             let code = if error.use_stderr() { EXIT_USAGE } else { EXIT_OK };
@@ -73,8 +119,6 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
@@ -83,10 +127,27 @@ mod tests {
     }
 
     #[test]
+    fn the_configuration_may_stand_on_either_side_of_the_subcommand() {
+        for line in [&["--config", "c", "policy", "explain", "{}"][..], &["policy", "explain", "--config", "c", "{}"]] {
+            let words = std::iter::once("infiniservice").chain(line.iter().copied()).map(OsString::from);
+            let parsed = Arguments::parse_all(words).unwrap();
+            assert_eq!(parsed.config, Some("c".into()), "{line:?}");
+            assert!(matches!(&parsed.task, Some(Task::Policy { question: Question::Explain { .. } })), "{line:?}");
+        }
+    }
+
+    #[test]
     fn modes_exclude_each_other_and_json_belongs_to_diagnose() {
-        for line in [&["--once", "--diagnose"][..], &["--json"], &["--print-config", "--check-config"]] {
+        for line in [
+            &["--once", "--diagnose"][..],
+            &["--json"],
+            &["--print-config", "--check-config"],
+            &["--once", "policy", "explain", "{}"],
+            &["policy"],
+        ] {
             let line = std::iter::once("infiniservice").chain(line.iter().copied());
-            assert!(Arguments::try_parse_from(line.clone()).is_err(), "{:?} was taken", line.collect::<Vec<_>>());
+            let line = line.map(OsString::from);
+            assert!(Arguments::parse_all(line.clone()).is_err(), "{:?} was taken", line.collect::<Vec<_>>());
         }
     }
 }

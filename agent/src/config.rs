@@ -3,6 +3,7 @@
 //! [`settings`] is the one table of what can be set; this file holds the values and puts the layers on top of each other.
 
 mod error;
+mod permissions;
 pub mod settings;
 
 use std::collections::BTreeMap;
@@ -14,15 +15,14 @@ use infini_protocol::limits::MAX_LINE_BYTES;
 use toml::Value;
 
 use crate::collector::CollectorSettings;
+use crate::commands::policy::Permissions;
 use crate::communication::Endpoint;
 pub use error::ConfigError;
+use permissions::PERMISSIONS;
 use settings::{SETTINGS, Setting};
 
 /// Where the configuration is looked for when nobody names a file.
 pub const DEFAULT_FILE: &str = "/etc/infiniservice/config.toml";
-
-/// The section that the policy will be read from. It is carried along unread: this version permits no command whatever it says.
-const PERMISSIONS: &str = "permissions";
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +43,8 @@ pub struct Config {
     pub limits: Limits,
     /// The log.
     pub log: Log,
+    /// What the host may have done; absent: it may read.
+    pub permissions: Option<Permissions>,
 }
 
 /// Whom the agent believes.
@@ -97,6 +99,7 @@ impl Default for Config {
             collector: Collector { interval: Duration::from_secs(30), settings: CollectorSettings::default() },
             limits: Limits { max_line_bytes: MAX_LINE_BYTES },
             log: Log { level: tracing::Level::INFO },
+            permissions: None,
         }
     }
 }
@@ -198,16 +201,21 @@ impl Loaded {
         let places = toml::de::DeTable::parse(text).map_err(syntax)?;
         let mut keys = Vec::new();
         flatten("", places.get_ref(), &mut keys);
-        for (key, offset) in keys {
+        let origin_at = |offset: usize| {
             let line = 1 + text[..offset].bytes().filter(|&byte| byte == b'\n').count();
-            let origin = Origin::File { path: path.to_owned(), line };
+            Origin::File { path: path.to_owned(), line }
+        };
+        if let Some((name, _)) = places.get_ref().get_key_value(PERMISSIONS) {
+            self.take_permissions(text, name.span().start, origin_at, wrong);
+        }
+        for (key, offset) in keys {
+            let origin = origin_at(offset);
             match SETTINGS.iter().find(|setting| setting.key == key) {
                 Some(setting) => {
                     if let Some(value) = lookup(&values, &key) {
                         self.take(setting, value, origin, wrong);
                     }
                 }
-                None if key.split('.').next() == Some(PERMISSIONS) => {}
                 None => self.warnings.push(format!("{origin}: nothing is called {key}{}", suggestion(&key))),
             }
         }
@@ -231,6 +239,7 @@ impl Loaded {
                 None => text.push_str(&format!("# {name} is not set\n")),
             }
         }
+        text.push_str(&self.print_permissions());
         text
     }
 
@@ -250,7 +259,9 @@ impl Loaded {
 
 /// The dotted keys of all values and where in the text they stand.
 fn flatten(prefix: &str, table: &toml::de::DeTable<'_>, keys: &mut Vec<(String, usize)>) {
-    for (name, value) in table {
+    // The permissions are read by themselves.
+    let others = table.iter().filter(|(name, _)| !(prefix.is_empty() && name.get_ref() == PERMISSIONS));
+    for (name, value) in others {
         let key = if prefix.is_empty() { name.get_ref().to_string() } else { format!("{prefix}.{}", name.get_ref()) };
         match value.get_ref() {
             // An empty section holds no key that could be unknown, so its own name must be known.
@@ -382,10 +393,5 @@ mod tests {
         let before = load("").unwrap();
         let after = load("vm_id = \"other\"\n[collector]\ninterval = \"5s\"\n[log]\nlevel = \"debug\"\n").unwrap();
         assert_eq!(after.needs_restart(&before), ["vm_id"]);
-    }
-
-    #[test]
-    fn the_permissions_section_is_nobody_s_mistake() {
-        assert_eq!(load("[permissions]\nraw = \"none\"\n").unwrap().warnings, Vec::<String>::new());
     }
 }

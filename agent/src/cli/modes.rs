@@ -9,7 +9,7 @@ use infini_protocol::agent::{AgentBody, AgentMessage, Metrics};
 use infini_protocol::encode::agent_line;
 use zeroize::Zeroizing;
 
-use super::{Arguments, EXIT_CONFIG, EXIT_FAILURE, EXIT_OK};
+use super::{Arguments, EXIT_CONFIG, EXIT_FAILURE, EXIT_OK, EXIT_USAGE, Question, Task, explain};
 use crate::auth::audit::AuditFile;
 use crate::auth::replay::NonceJournal;
 use crate::auth::secret::{self, Found, SecretError};
@@ -17,6 +17,7 @@ use crate::auth::{Authenticator, Trust};
 use crate::clock;
 use crate::collector::DataCollector;
 use crate::collector::linux::{LinuxCollector, Roots};
+use crate::commands::policy::Asking;
 use crate::communication::{BorrowPolicy, LinkSettings, VirtioSerial};
 use crate::config::settings::SETTINGS;
 use crate::config::{Auth, Config, ConfigError, DEFAULT_FILE, Layers, Loaded};
@@ -55,6 +56,9 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
             return EXIT_CONFIG;
         }
     };
+    if let Some(Task::Policy { question: Question::Explain { command } }) = &arguments.task {
+        return explain_policy(&start, &loaded, command);
+    }
     if arguments.print_config {
         return print(&loaded.print());
     }
@@ -148,6 +152,18 @@ fn print(text: &str) -> u8 {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => EXIT_OK,
         Err(_) => EXIT_FAILURE,
+    }
+}
+
+fn explain_policy(start: &Start, loaded: &Loaded, command: &str) -> u8 {
+    let permissions = loaded.config.permissions.as_ref();
+    let asking = Asking::from(&start.trust(&loaded.config));
+    match explain::explain(asking, permissions, command, &Roots::default().proc) {
+        (sentence, EXIT_USAGE) => {
+            eprintln!("infiniservice: {sentence}");
+            EXIT_USAGE
+        }
+        (text, code) => print(&text).max(code),
     }
 }
 

@@ -119,8 +119,12 @@ impl ActionSpec {
 pub enum Target {
     /// A service.
     Service(ServiceName),
+    /// Services that are only found while it runs, such as those that have failed.
+    AnyService,
     /// A package.
     Package(PackageName),
+    /// Packages that are only found while it runs, such as those with updates.
+    AnyPackage,
     /// A process.
     Process(Pid),
     /// A user.
