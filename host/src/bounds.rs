@@ -1,10 +1,32 @@
-//! What the host keeps of a sample.
+//! What the host keeps of a sample and of a handshake. Other messages are bounded by their line and not kept.
 //!
 //! The agent's own limits bind an honest agent; these bind any guest. A line of 1 MiB can hold half a million list entries, and a
 //! view that drew each of them would be the guest's to stop.
 
+use infini_protocol::agent::Handshake;
 use infini_protocol::limits::MAX_LIST_ENTRIES;
 use infini_protocol::metrics::{MetricsData, SystemMetrics};
+
+/// How many labels a plugin's figure keeps: what tells it from its neighbours takes a handful.
+const MOST_LABELS: usize = 64;
+
+/// How much is kept of a text by which an agent introduces itself, in bytes: ids and names are far shorter.
+const MOST_TEXT: usize = 256;
+
+/// How many capabilities are kept: the protocol has some twenty.
+const MOST_CAPABILITIES: usize = 100;
+
+/// Cuts what an agent says of itself: the host keeps it for as long as it follows the machine.
+pub fn bound_handshake(handshake: &mut Handshake) {
+    let Handshake { vm_id, version, platform, arch, hostname, boot_id, session_id, protocol_version: _, capabilities } =
+        handshake;
+    capabilities.truncate(MOST_CAPABILITIES);
+    let texts = [vm_id, version, platform, arch, hostname, boot_id, session_id];
+    for text in texts.into_iter().chain(capabilities) {
+        text.truncate(text.floor_char_boundary(MOST_TEXT));
+        text.shrink_to_fit();
+    }
+}
 
 /// Cuts every list of the sample to what the protocol allows, and says so in `truncated` as an honest agent would.
 pub fn bound(data: &mut MetricsData) {
@@ -26,6 +48,11 @@ pub fn bound(data: &mut MetricsData) {
     note("errors", cut(errors));
     for metrics in plugins.iter_mut().flat_map(|plugins| plugins.values_mut()) {
         note("plugins", cut(metrics));
+        for metric in metrics {
+            while metric.labels.len() > MOST_LABELS {
+                metric.labels.pop_last();
+            }
+        }
     }
     if let Some(plugins) = plugins {
         while plugins.len() > MAX_LIST_ENTRIES {
@@ -77,7 +104,8 @@ fn cut<T>(list: &mut Vec<T>) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use infini_protocol::metrics::{NetworkInterface, NetworkMetrics, SystemMetrics};
+    use infini_protocol::Finite;
+    use infini_protocol::metrics::{NetworkInterface, NetworkMetrics, PluginMetric, PluginMetricKind, SystemMetrics};
 
     use super::*;
 
@@ -92,5 +120,35 @@ mod tests {
         bound(&mut data);
         assert_eq!(data.system.network.map(|network| network.interfaces.len()), Some(MAX_LIST_ENTRIES));
         assert_eq!(data.truncated, [("interfaces".to_owned(), 5000), ("processes".to_owned(), 7)].into());
+    }
+
+    #[test]
+    fn a_figure_keeps_few_labels() {
+        let labels = (0..70_000).map(|number| (format!("l{number}"), String::new())).collect();
+        let figure =
+            PluginMetric { name: "f".to_owned(), labels, value: Finite::default(), kind: PluginMetricKind::Gauge };
+        let mut data = MetricsData { plugins: Some([("p".to_owned(), vec![figure])].into()), ..MetricsData::default() };
+        bound(&mut data);
+        assert_eq!(data.plugins.unwrap()["p"][0].labels.len(), MOST_LABELS);
+    }
+
+    #[test]
+    fn an_introduction_is_short() {
+        let long = || "é".repeat(100_000);
+        let mut handshake = Handshake {
+            vm_id: long(),
+            version: long(),
+            platform: long(),
+            arch: long(),
+            hostname: long(),
+            boot_id: long(),
+            session_id: "s".to_owned(),
+            protocol_version: 2,
+            capabilities: vec![long(); 1000],
+        };
+        bound_handshake(&mut handshake);
+        let bytes = format!("{handshake:?}").len();
+        assert!(bytes < 40_000, "{bytes} bytes");
+        assert_eq!((handshake.session_id.as_str(), handshake.vm_id.len()), ("s", MOST_TEXT));
     }
 }

@@ -1,11 +1,13 @@
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use infini_protocol::envelope::Key;
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::{sleep, timeout};
@@ -32,12 +34,12 @@ const LAST_WORDS: usize = 4 << 10;
 /// Starts an agent as a process of its own, shows what it measures, and ends it.
 pub async fn run(show: &Show) -> Result<(), Failure> {
     let directory = PrivateDirectory::new()?;
-    let socket = directory.0.join("agent.sock");
+    let socket = directory.path.join("agent.sock");
     let secret = random_name()
         .and_then(|half| Ok(half + &random_name()?))
         .map_err(|error| Failure::new(SOFTWARE, error.to_string()))?;
     let key = Key::new(&secret).map_err(|error| Failure::new(SOFTWARE, error.to_string()))?;
-    let mut child = spawn(&socket, &directory.0, &secret)?;
+    let mut child = spawn(&socket, &directory.path, &secret)?;
     let mut stderr = child.stderr.take();
     let endpoint = Endpoint::new(&socket).with_key(key).with_vm_id(NAME).refreshed_every(show.interval);
     let mut signals = Signals::new()?;
@@ -141,22 +143,102 @@ async fn stop(child: &mut Child) {
     }
 }
 
-/// A directory that only this user can enter; gone when dropped.
-struct PrivateDirectory(PathBuf);
+/// The directories of demos are called this, and then 32 hexadecimal digits.
+const DIRECTORY_PREFIX: &str = "infinihost-";
+
+/// A directory without its lock that is younger than this may belong to a demo that is just about to take it.
+const NEW: Duration = Duration::from_secs(60);
+
+/// A directory that only this user can enter; gone when dropped, or by the next demo where this one was killed.
+struct PrivateDirectory {
+    path: PathBuf,
+    /// Held for as long as the demo lives, whatever ends it.
+    _lock: OwnedFd,
+}
 
 impl PrivateDirectory {
     fn new() -> Result<Self, Failure> {
+        let parent = std::env::temp_dir();
+        remove_abandoned(&parent);
         let name = random_name().map_err(|error| Failure::new(SOFTWARE, error.to_string()))?;
-        let path = std::env::temp_dir().join(format!("infinihost-{name}"));
+        let path = parent.join(format!("{DIRECTORY_PREFIX}{name}"));
         // Creating fails where the name exists, a symbolic link included.
         std::fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self(path))
+        let lock = lock(&path)?;
+        Ok(Self { path, _lock: lock })
     }
 }
 
 impl Drop for PrivateDirectory {
     fn drop(&mut self) {
-        // Left behind at worst: a small directory in the temporary one.
-        std::fs::remove_dir_all(&self.0).ok();
+        // Left behind at worst: a small directory in the temporary one, for the next demo to remove.
+        std::fs::remove_dir_all(&self.path).ok();
+    }
+}
+
+/// Locks a directory that is no symbolic link.
+fn lock(directory: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(directory, flags, Mode::empty())?;
+    rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(directory)
+}
+
+/// Removes the directories of demos of this user that were killed. What cannot be removed does no harm.
+fn remove_abandoned(parent: &Path) {
+    let Ok(entries) = std::fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let digits = name.to_str().and_then(|name| name.strip_prefix(DIRECTORY_PREFIX)).unwrap_or_default();
+        if digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) && is_old(&entry.path()) {
+            // Held until it is gone.
+            if let Ok(_lock) = lock(&entry.path()) {
+                std::fs::remove_dir_all(entry.path()).ok();
+            }
+        }
+    }
+}
+
+/// Whether it is a directory of this user alone, and not a new one.
+fn is_old(path: &Path) -> bool {
+    let Ok(found) = std::fs::symlink_metadata(path) else { return false };
+    let is_ours = found.is_dir() && found.uid() == rustix::process::getuid().as_raw() && found.mode() & 0o77 == 0;
+    is_ours && found.modified().is_ok_and(|time| time.elapsed().is_ok_and(|age| age > NEW))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn directory(parent: &Path, digit: char, mode: u32, is_old: bool) -> PathBuf {
+        let path = parent.join(format!("{DIRECTORY_PREFIX}{}", digit.to_string().repeat(32)));
+        fs::DirBuilder::new().mode(mode).create(&path).unwrap();
+        fs::write(path.join("agent.sock"), "").unwrap();
+        let age = if is_old { NEW * 2 } else { Duration::ZERO };
+        File::open(&path).unwrap().set_modified(SystemTime::now() - age).unwrap();
+        path
+    }
+
+    #[test]
+    fn what_killed_demos_left_is_removed_and_nothing_else() {
+        let parent = tempfile::tempdir().unwrap();
+        let abandoned = directory(parent.path(), 'a', 0o700, true);
+        let new = directory(parent.path(), 'b', 0o700, false);
+        let open_to_others = directory(parent.path(), 'c', 0o755, true);
+        let in_use = directory(parent.path(), 'd', 0o700, true);
+        let _lock = lock(&in_use).unwrap();
+        let other = parent.path().join("infinihost-notes");
+        fs::create_dir(&other).unwrap();
+        let link = parent.path().join(format!("{DIRECTORY_PREFIX}{}", "e".repeat(32)));
+        std::os::unix::fs::symlink(&other, &link).unwrap();
+
+        remove_abandoned(parent.path());
+        assert!(!abandoned.exists());
+        for kept in [new, open_to_others, in_use, other, link] {
+            assert!(kept.exists(), "{} is gone", kept.display());
+        }
     }
 }

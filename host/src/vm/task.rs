@@ -11,6 +11,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Disconnection, Endpoint, Request, RequestError, Requests, Sample, Status, VmEvent, VmState};
+use crate::bounds;
 use crate::link::{Incoming, Link, SendError, host_now, random_name};
 use crate::pending::Pending;
 
@@ -26,8 +27,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// A connection on which not one byte has come for this long is given up for a new one. It happens that a guest's kernel misses the
 /// notice that this host is there and then writes nothing; a new connection brings a new notice. An agent that is merely down costs
-/// a connection now and then: each silent one is waited on twice as long as the one before.
-const FIRST_SILENCE: Duration = Duration::from_secs(6);
+/// a connection now and then: each silent one is waited on twice as long as the one before. The first is soon enough for a second one to
+/// bring an answer before anybody who waits 5 s gives up.
+const FIRST_SILENCE: Duration = Duration::from_secs(2);
 
 /// The longest wait on a silent connection.
 const LONGEST_SILENCE: Duration = Duration::from_secs(60);
@@ -259,7 +261,10 @@ impl Task {
 
     fn message(&mut self, AgentMessage { timestamp, body }: AgentMessage) -> Option<VmEvent> {
         Some(match body {
-            AgentBody::Handshake(handshake) => self.introduced(handshake),
+            AgentBody::Handshake(mut handshake) => {
+                bounds::bound_handshake(&mut handshake);
+                self.introduced(handshake)
+            }
             AgentBody::Metrics(metrics) => self.sampled(timestamp, metrics.data),
             AgentBody::Response(response) => {
                 let id = response.id.clone();
