@@ -11,6 +11,8 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+use crate::commands::process_runner;
+
 /// All went well.
 pub const EXIT_OK: u8 = 0;
 /// The agent ended by a failure, or `--diagnose` found something that keeps it from working.
@@ -106,6 +108,10 @@ impl Arguments {
 /// The secret is taken out of the environment first, so this comes before any thread is started.
 #[must_use]
 pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(code) = process_runner::supervise(&arguments) {
+        return code.into();
+    }
     let arguments = match Arguments::parse_all(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
