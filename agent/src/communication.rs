@@ -82,6 +82,8 @@ pub struct VirtioSerial {
     arrived: VecDeque<LinkEvent>,
     /// Counts the hosts that came, as the task does: a line says which of them it is for.
     attachment: u64,
+    /// Somebody waits for so much room in the answers lane.
+    wanted_room: Option<usize>,
     attached: bool,
     borrowed: bool,
 }
@@ -109,6 +111,7 @@ impl VirtioSerial {
             max_line_bytes,
             arrived: VecDeque::new(),
             attachment: 0,
+            wanted_room: None,
             attached: false,
             borrowed: false,
         }
@@ -174,6 +177,11 @@ impl VirtioSerial {
     /// Sets room aside in the answers lane, before the work that makes the answer starts.
     pub fn reserve(&mut self, bytes: usize) -> Option<Reservation> {
         self.outbox.reserve(bytes)
+    }
+
+    /// Has [`LinkEvent::Room`] come once so many bytes could be reserved; `None` wants it no more.
+    pub fn tell_room(&mut self, bytes: Option<usize>) {
+        self.wanted_room = bytes;
     }
 
     /// A line with a good signature came: a borrowed port may speak to the host that is there now.
@@ -277,6 +285,10 @@ impl VirtioSerial {
         let Ok(permit) = self.lines.try_reserve() else { return };
         if let Some((lane, line)) = self.outbox.pop() {
             permit.send(Outgoing { lane, attachment: self.attachment, line });
+        }
+        if self.wanted_room.is_some_and(|bytes| self.outbox.room() >= bytes) {
+            self.wanted_room = None;
+            self.arrived.push_back(LinkEvent::Room);
         }
         let lines = self.outbox.take_gap();
         if lines > 0 {

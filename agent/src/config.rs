@@ -39,6 +39,8 @@ pub struct Config {
     pub communication: Communication,
     /// What is measured and how often.
     pub collector: Collector,
+    /// Commands.
+    pub commands: Commands,
     /// Bounds.
     pub limits: Limits,
     /// The log.
@@ -74,11 +76,20 @@ pub struct Collector {
     pub settings: CollectorSettings,
 }
 
+/// Commands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commands {
+    /// How many run at once.
+    pub max_concurrent: usize,
+}
+
 /// Bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The longest line, in bytes.
     pub max_line_bytes: usize,
+    /// The longest time that a host may give a command.
+    pub max_timeout: Duration,
 }
 
 /// The log.
@@ -97,7 +108,8 @@ impl Default for Config {
             state_dir: "/var/lib/infiniservice".into(),
             communication: Communication { device: None, borrow: true },
             collector: Collector { interval: Duration::from_secs(30), settings: CollectorSettings::default() },
-            limits: Limits { max_line_bytes: MAX_LINE_BYTES },
+            commands: Commands { max_concurrent: 10 },
+            limits: Limits { max_line_bytes: MAX_LINE_BYTES, max_timeout: Duration::from_secs(3600) },
             log: Log { level: tracing::Level::INFO },
             permissions: None,
         }

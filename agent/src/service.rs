@@ -16,7 +16,8 @@ use crate::auth::Authenticator;
 use crate::auth::audit::AuditFile;
 use crate::clock::{self, ClockWatch};
 use crate::collector::DataCollector;
-use crate::commands::executor::CommandExecutor;
+use crate::commands::executor::{Answer, CommandExecutor, CommandLimits};
+use crate::commands::policy::Policy;
 use crate::communication::{Lane, LinkEvent, NotSent, VirtioSerial};
 use crate::config::{Config, Loaded};
 use crate::supervisor::{Order, Supervisor};
@@ -25,6 +26,9 @@ use state::{Effect, Input, Machine, Phase, Trouble};
 
 /// How long the agent waits at its end for the host to take what is still unsent.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long commands may take to answer at the agent's end, once they know of it.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// How long the agent listens at its end for what the host sent before it could know of that: while more comes, and at most.
 const LATECOMERS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
@@ -67,6 +71,8 @@ pub struct Parts {
     pub collector: DataCollector,
     /// The link.
     pub communication: VirtioSerial,
+    /// Runs commands.
+    pub command_executor: CommandExecutor,
     /// Judges inbound lines.
     pub authenticator: Authenticator,
     /// Where it is written down what was not believed.
@@ -82,6 +88,7 @@ pub struct Parts {
 enum Event {
     Link(LinkEvent),
     Sample(Box<infini_protocol::metrics::MetricsData>),
+    Answer(Answer),
     ClockSet(io::Result<()>),
     Order(Order),
     Tick,
@@ -100,7 +107,7 @@ impl InfiniService {
             loaded: parts.loaded,
             collector: parts.collector,
             communication: parts.communication,
-            command_executor: CommandExecutor,
+            command_executor: parts.command_executor,
             authenticator: parts.authenticator,
             audit: parts.audit,
             machine: parts.machine,
@@ -121,6 +128,7 @@ impl InfiniService {
             let before = self.machine.phase();
             let is_tick = matches!(event, Event::Tick);
             self.handle(event);
+            self.start_commands();
             let phase = self.machine.phase();
             if phase != before {
                 self.phase_log.changed(before, phase, Instant::now());
@@ -133,6 +141,7 @@ impl InfiniService {
         }
         self.supervisor.stopping();
         self.answer_latecomers().await;
+        self.end_commands().await;
         self.communication.shutdown(FLUSH_DEADLINE).await;
         tracing::info!("stopped");
     }
@@ -149,6 +158,19 @@ impl InfiniService {
         }
     }
 
+    /// Who runs is told to end and answers by itself, who waits is answered here.
+    async fn end_commands(&mut self) {
+        let waiting = self.command_executor.shut_down();
+        waiting.into_iter().for_each(|answer| self.answer(answer));
+        let end = tokio::time::Instant::now() + LAST_ANSWERS;
+        while !self.command_executor.is_idle() {
+            match tokio::time::timeout_at(end, self.command_executor.next()).await {
+                Ok(answer) => self.answer(answer),
+                Err(_) => return tracing::warn!("commands are left without an answer"),
+            }
+        }
+    }
+
     async fn next_event(&mut self) -> Event {
         let clock_set = async {
             match &self.clock_watch {
@@ -159,6 +181,7 @@ impl InfiniService {
         tokio::select! {
             event = self.communication.next_event() => Event::Link(event),
             sample = self.collector.next_sample() => Event::Sample(Box::new(sample)),
+            answer = self.command_executor.next() => Event::Answer(answer),
             result = clock_set => Event::ClockSet(result),
             order = self.supervisor.next_order() => Event::Order(order),
             _ = self.ticker.tick() => Event::Tick,
@@ -172,6 +195,7 @@ impl InfiniService {
                 let host_reads = !self.communication.outbox().has_metrics();
                 self.decide(Input::Sample { data, host_reads });
             }
+            Event::Answer(answer) => self.answer(answer),
             Event::ClockSet(Ok(())) => self.decide(Input::ClockSet),
             Event::ClockSet(Err(error)) => {
                 tracing::warn!(%error, "no longer see when the clock is set");
@@ -196,6 +220,8 @@ impl InfiniService {
             LinkEvent::Line { line, first_after_attach } => self.line(&line, first_after_attach),
             LinkEvent::TooLong { bytes } => self.decide(Input::Rejected(state::Rejection::TooLong { bytes })),
             LinkEvent::Dropped { lines } => self.decide(Input::SamplesDropped(lines)),
+            // Commands that wait for it are started after every event.
+            LinkEvent::Room => {}
             LinkEvent::Closed { error } => {
                 tracing::warn!(%error, "port lost");
                 let trouble =
@@ -248,18 +274,41 @@ impl InfiniService {
             Effect::Sample(body) => self.send(Lane::Metrics, body),
             Effect::Audit { reason, dropped } => self.write_down(&reason, dropped),
             Effect::Collect => self.collector.request(),
-            Effect::RunSafe(command) => {
-                let response = self.command_executor.safe(command);
-                self.send(Lane::Answer, AgentBody::Response(Box::new(response)));
+            Effect::Run(command) => {
+                if let Some(answer) = self.command_executor.take(*command, tokio::time::Instant::now()) {
+                    self.answer(answer);
+                }
             }
-            Effect::RunRaw(command) => {
-                let response = self.command_executor.raw(command);
-                self.send(Lane::Answer, AgentBody::Response(Box::new(response)));
+            Effect::RunScripts(scripts) => {
+                let answers = self.command_executor.take_scripts(scripts);
+                answers.into_iter().for_each(|answer| self.answer(answer));
             }
-            Effect::RunScript(script) => {
-                let completion = self.command_executor.script(script);
-                self.send(Lane::Answer, AgentBody::ScriptCompletion(completion));
+            Effect::Cancel(id) => {
+                if let Some(answer) = self.command_executor.cancel(&id) {
+                    self.answer(answer);
+                }
             }
+        }
+    }
+
+    /// A command begins only with room for the longest answer, which no other line can take from it.
+    fn start_commands(&mut self) {
+        let most = self.max_line_bytes + 1;
+        let communication = &mut self.communication;
+        let (waits_for_room, answers) = self.command_executor.start(|| communication.reserve(most));
+        self.communication.tell_room(waits_for_room.then_some(most));
+        answers.into_iter().for_each(|answer| self.answer(answer));
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        let Answer { body, room } = answer;
+        let Some(line) = self.encode(body) else { return };
+        let sent = match room {
+            Some(room) => self.communication.send_reserved(room, line),
+            None => self.communication.send(Lane::Answer, line),
+        };
+        if let Err(error) = sent {
+            tracing::error!(%error, "an answer is lost");
         }
     }
 
@@ -271,16 +320,18 @@ impl InfiniService {
     }
 
     fn send(&mut self, lane: Lane, body: AgentBody) {
-        let message = AgentMessage { timestamp: clock::now(), body };
-        let sent = match agent_line(message, self.max_line_bytes) {
-            Ok(line) => self.communication.send(lane, line),
-            Err(error) => return tracing::error!(%error, "a message could not be written"),
-        };
-        match sent {
+        let Some(line) = self.encode(body) else { return };
+        match self.communication.send(lane, line) {
             // What only means something to a host that is there has lost nothing when that host is gone.
             Ok(()) | Err(NotSent::HostAway) => {}
             Err(error) => tracing::error!(%error, "an answer is lost"),
         }
+    }
+
+    fn encode(&self, body: AgentBody) -> Option<Vec<u8>> {
+        let message = AgentMessage { timestamp: clock::now(), body };
+        let line = agent_line(message, self.max_line_bytes);
+        line.inspect_err(|error| tracing::error!(%error, "a message could not be written")).ok()
     }
 
     fn reload(&mut self) {
@@ -290,6 +341,9 @@ impl InfiniService {
                 for key in loaded.needs_restart(&self.loaded) {
                     tracing::warn!(key, "this setting has changed and counts from the next start of the agent");
                 }
+                let policy = Policy::new(&trust, loaded.config.permissions.clone());
+                self.machine.permit_raw(policy.may_run_raw());
+                self.command_executor.reconfigure(CommandLimits::of(&loaded.config), policy);
                 self.authenticator.set_trust(trust);
                 self.collector.reconfigure(loaded.config.collector.settings.clone());
                 self.machine.set_interval(loaded.config.collector.interval, Instant::now());

@@ -60,18 +60,93 @@ impl HostMessage {
         })
     }
 
-    /// The `id` of a payload that may be no message at all: what an answer to it must carry. A host that sent a command
+    /// Which command a payload is that may be no message at all: what an answer to it must carry. A host that sent a command
     /// with wrong fields still waits for its one `response`.
     #[must_use]
-    pub fn command_id(payload: &[u8]) -> Option<String> {
+    pub fn command(payload: &[u8]) -> Option<CommandName> {
         #[derive(Deserialize)]
-        struct Command {
+        struct Head {
             #[serde(rename = "type")]
             kind: String,
             id: String,
         }
-        let command: Command = serde_json::from_str(parse::object(payload).ok()?).ok()?;
-        matches!(command.kind.as_str(), "SafeCommand" | "UnsafeCommand").then_some(command.id)
+        #[derive(Deserialize)]
+        struct Named {
+            action: String,
+        }
+        #[derive(Deserialize)]
+        struct Typed {
+            command_type: Named,
+        }
+        let text = parse::object(payload).ok()?;
+        let Head { kind, id } = serde_json::from_str(text).ok()?;
+        let command_type = match kind.as_str() {
+            "UnsafeCommand" => RAW_COMMAND_TYPE.to_owned(),
+            // Read apart from the id, which must be found whatever stands here.
+            "SafeCommand" => match serde_json::from_str::<Typed>(text) {
+                Ok(typed) => typed.command_type.action,
+                Err(_) => "unknown".to_owned(),
+            },
+            _ => return None,
+        };
+        Some(CommandName { id, command_type })
+    }
+}
+
+/// What the `command_type` of an answer says where the command was a raw one.
+pub const RAW_COMMAND_TYPE: &str = "unsafe";
+
+/// What the answer to a command says of it, whatever became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandName {
+    /// The host's id for it.
+    pub id: String,
+    /// The action, `unsafe` for a raw command, `unknown` where not even that can be read.
+    pub command_type: String,
+}
+
+/// What a payload of protocol version 2 carries beside its message: which two processes speak.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sessions {
+    /// Of the host's process, as its `hello` announced it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_session_id: Option<String>,
+    /// Of the agent's process, as its `handshake` told it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+}
+
+impl Sessions {
+    /// Reads them from a payload; one of version 1 has none.
+    ///
+    /// # Errors
+    /// Where one of them is there and is no string: not to be taken for absent, which would be believed more.
+    pub fn of(payload: &[u8]) -> Result<Self, ParseError> {
+        let payload = parse::object(payload).map_err(ParseError::NotAnObject)?;
+        parse::fields("signed", payload)
+    }
+
+    /// The payload that carries a message of these sessions.
+    ///
+    /// # Errors
+    /// None that a message of this crate's types can cause.
+    pub fn payload(&self, message: &HostMessage) -> serde_json::Result<String> {
+        #[derive(Serialize)]
+        struct Payload<'a> {
+            #[serde(flatten)]
+            message: &'a HostMessage,
+            #[serde(flatten)]
+            sessions: &'a Sessions,
+        }
+        match message {
+            // These name the host's session themselves, and a `hello` begins another.
+            HostMessage::Hello(_) => serde_json::to_string(message),
+            HostMessage::HandshakeAck(_) => {
+                let agent = Self { host_session_id: None, session_id: self.session_id.clone() };
+                serde_json::to_string(&Payload { message, sessions: &agent })
+            }
+            _ => serde_json::to_string(&Payload { message, sessions: self }),
+        }
     }
 }
 
@@ -239,4 +314,45 @@ pub struct HandshakeAck {
 pub struct Cancel {
     /// The command to end.
     pub id: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sessions() -> Sessions {
+        Sessions { host_session_id: Some("h".to_owned()), session_id: Some("a".to_owned()) }
+    }
+
+    #[test]
+    fn sessions_travel_beside_the_message() {
+        let cancel = HostMessage::Cancel(Cancel { id: "7".to_owned() });
+        let payload = sessions().payload(&cancel).unwrap();
+        assert_eq!(payload, r#"{"type":"cancel","id":"7","host_session_id":"h","session_id":"a"}"#);
+        assert_eq!(Sessions::of(payload.as_bytes()).unwrap(), sessions());
+        assert_eq!(HostMessage::parse(payload.as_bytes()).unwrap(), cancel);
+        let first_version = Sessions::default().payload(&HostMessage::Metrics {}).unwrap();
+        assert_eq!(first_version, r#"{"type":"Metrics"}"#);
+        assert_eq!(Sessions::of(first_version.as_bytes()).unwrap(), Sessions::default());
+    }
+
+    #[test]
+    fn a_message_that_names_the_host_s_session_names_it_once() {
+        let ack = HostMessage::HandshakeAck(HandshakeAck {
+            host_session_id: "h".to_owned(),
+            protocol_version: 2,
+            enabled: Vec::new(),
+            host_version: "1".to_owned(),
+            time: Timestamp::from_unix_ms(0),
+        });
+        let payload = sessions().payload(&ack).unwrap();
+        assert_eq!(payload.matches("host_session_id").count(), 1, "{payload}");
+        assert_eq!(Sessions::of(payload.as_bytes()).unwrap(), sessions());
+    }
+
+    #[test]
+    fn a_session_that_is_no_text_is_not_taken_for_none() {
+        assert!(Sessions::of(br#"{"type":"Metrics","session_id":7}"#).is_err());
+        assert!(Sessions::of(br#"{"type":"Metrics","session_id":null}"#).is_ok());
+    }
 }

@@ -115,7 +115,7 @@ fn what_is_no_object_with_a_type() {
         assert!(matches!(error, ParseError::NotAnObject(_)), "{told}: {error}");
         let error = AgentMessage::parse(line).expect_err(&told);
         assert!(matches!(error, ParseError::NotAnObject(_)), "{told}: {error}");
-        assert_eq!(HostMessage::command_id(line), None, "{told}");
+        assert_eq!(HostMessage::command(line), None, "{told}");
     }
     let error = HostMessage::parse(br#"{"type":"Metrics"} {"type":"Metrics"}"#).unwrap_err();
     assert!(matches!(error, ParseError::NotAnObject(_)), "{error}");
@@ -157,7 +157,8 @@ fn fields_of_the_wrong_shape_name_the_message_and_keep_the_id() {
         let error = HostMessage::parse(payload.as_bytes()).expect_err(&payload);
         let kind = if payload.contains("UnsafeCommand") { "UnsafeCommand" } else { "SafeCommand" };
         assert!(matches!(&error, ParseError::Fields { kind: told, .. } if told == kind), "{payload}: {error}");
-        assert_eq!(HostMessage::command_id(payload.as_bytes()).as_deref(), Some("c-1"), "{payload}");
+        let name = HostMessage::command(payload.as_bytes()).expect(&payload);
+        assert_eq!((name.id.as_str(), name.command_type == "unsafe"), ("c-1", kind == "UnsafeCommand"), "{name:?}");
     }
 }
 
@@ -171,7 +172,7 @@ fn what_has_no_id_to_answer_with() {
         r#"{"type":"cancel","id":"a"}"#,
         r#"["SafeCommand","a"]"#,
     ] {
-        assert_eq!(HostMessage::command_id(payload.as_bytes()), None, "{payload}");
+        assert_eq!(HostMessage::command(payload.as_bytes()), None, "{payload}");
     }
 }
 

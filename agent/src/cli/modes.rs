@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use infini_protocol::agent::{AgentBody, AgentMessage, Metrics};
@@ -17,7 +18,11 @@ use crate::auth::{Authenticator, Trust};
 use crate::clock;
 use crate::collector::DataCollector;
 use crate::collector::linux::{LinuxCollector, Roots};
+use crate::commands::executor::{CommandExecutor, CommandLimits, Tools};
+use crate::commands::ids::Ids;
 use crate::commands::policy::Asking;
+use crate::commands::policy::Policy;
+use crate::commands::process_runner::Runner;
 use crate::communication::{BorrowPolicy, LinkSettings, VirtioSerial};
 use crate::config::settings::SETTINGS;
 use crate::config::{Auth, Config, ConfigError, DEFAULT_FILE, Layers, Loaded};
@@ -246,6 +251,10 @@ fn assemble(start: Start, loaded: Loaded, reload_level: impl Fn(&Loaded) + 'stat
         "started"
     );
     let trust = start.trust(config);
+    let policy = Policy::new(&trust, config.permissions.clone());
+    let mut machine = Machine::new(identity, config.collector.interval, Instant::now());
+    machine.permit_raw(policy.may_run_raw());
+    let ids = ids(&config.state_dir, machine.boot_id());
     let borrow = borrow_policy(config, &trust);
     let link = LinkSettings {
         endpoint: config.communication.device.clone(),
@@ -258,7 +267,8 @@ fn assemble(start: Start, loaded: Loaded, reload_level: impl Fn(&Loaded) + 'stat
         communication: VirtioSerial::spawn(link),
         authenticator: Authenticator::new(trust, journal(&config.state_dir)),
         audit: AuditFile::new(config.state_dir.join("auth.log")),
-        machine: Machine::new(identity, config.collector.interval, Instant::now()),
+        command_executor: CommandExecutor::new(CommandLimits::of(config), policy, ids, tools()),
+        machine,
         supervisor: Supervisor::connect()?,
         reload: Box::new(move |_| {
             let loaded = start.load().map_err(|error| error.to_string())?;
@@ -285,6 +295,23 @@ pub(crate) fn borrow_policy(config: &Config, trust: &Trust) -> BorrowPolicy {
         Trust::Secret(_) => BorrowPolicy::Allowed,
         Trust::Locked | Trust::Everyone => BorrowPolicy::NoSecret,
     }
+}
+
+/// What commands work with on this machine.
+fn tools() -> Tools {
+    Tools {
+        programs: Arc::new(Runner::new()),
+        roots: Arc::new(Roots::default()),
+        collector: Arc::new(|| Box::new(LinuxCollector::new(Roots::default()))),
+    }
+}
+
+fn ids(state_dir: &Path, boot_id: &str) -> Ids {
+    let path = state_dir.join("ids");
+    Ids::open(&path, boot_id).unwrap_or_else(|error| {
+        tracing::warn!(path = %path.display(), %error, "a restart of the agent will forget which commands have run");
+        Ids::in_memory()
+    })
 }
 
 fn journal(state_dir: &Path) -> NonceJournal {

@@ -95,6 +95,16 @@ impl ActionSpec {
         Self { kind, platforms: Platforms::Windows, ..Self::read(name, refuse) }
     }
 
+    /// An action that the protocol has and this version of the agent has not. Rules may name it all the same.
+    #[must_use]
+    pub const fn unavailable(name: &'static str, kind: Kind) -> Self {
+        let refuse: Parse = |command| {
+            let sentence = format!("this version of the agent has no {}", command.command_type.action);
+            Err(CommandError::new(ErrorCode::UnknownCommand, sentence))
+        };
+        Self { kind, ..Self::read(name, refuse) }
+    }
+
     /// The same, for Linux alone.
     #[must_use]
     pub const fn linux(self) -> Self {

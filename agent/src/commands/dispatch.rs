@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use infini_protocol::ErrorCode;
+use infini_protocol::host::CommandName;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -29,12 +30,26 @@ pub struct Job {
 /// What the answer to a command needs to know of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// The host's id.
-    pub id: String,
-    /// The action's name, `unsafe` for a raw command.
-    pub command_type: String,
+    /// The host's id for it and what it was.
+    pub name: CommandName,
     /// When it came.
     pub received: Instant,
+    /// Its answer is a `script_completion`.
+    pub is_script: bool,
+}
+
+impl Ticket {
+    /// Whether it is the command of that id.
+    fn is(&self, id: &str) -> bool {
+        !self.is_script && self.name.id == id
+    }
+
+    /// Of a script.
+    #[must_use]
+    pub fn script(execution_id: &str, received: Instant) -> Self {
+        let name = CommandName { id: execution_id.to_owned(), command_type: String::new() };
+        Self { name, received, is_script: true }
+    }
 }
 
 /// A command that is over, or never began.
@@ -175,11 +190,11 @@ impl Dispatcher {
 
     /// Takes a command back. One that runs is told and answers by itself, one that waits has ended with this.
     pub fn cancel(&mut self, id: &str) -> Option<Ended> {
-        if let Some(active) = self.running.iter().find(|active| active.ticket.id == id) {
+        if let Some(active) = self.running.iter().find(|active| active.ticket.is(id)) {
             active.order.give(StopReason::Cancelled);
             return None;
         }
-        let index = self.waiting.iter().position(|job| job.ticket.id == id)?;
+        let index = self.waiting.iter().position(|job| job.ticket.is(id))?;
         self.remove(
             index,
             "the host took the command back before its turn came; it never started",

@@ -1,105 +1,348 @@
-//! Decides what becomes of a command and answers it.
-//!
-//! This agent's policy permits no command: every one is answered, none runs.
+//! From a command to its one answer: known already? legal? permitted? a place, and in the end what it came to.
+
+mod plan;
+mod scripts;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use infini_protocol::ErrorCode;
-use infini_protocol::agent::{Response, ScriptCompletion};
-use infini_protocol::host::{SafeCommand, Script, UnsafeCommand};
+use infini_protocol::agent::{AgentBody, Response};
+use infini_protocol::host::{CommandName, RAW_COMMAND_TYPE, SafeCommand, Script, UnsafeCommand};
+use tokio::time::Instant;
 
-use super::ACTIONS;
+use super::action::Context;
+use super::dispatch::{Dispatcher, Ended, Job, Ticket};
+use super::ids::{Digest, Ids, Known};
+use super::outcome::{CommandError, Outcome};
+use super::policy::Policy;
+use super::process_runner::ProgramRunner;
+use super::stop::Stop;
+use crate::collector::SystemMetricsProvider;
+use crate::collector::linux::Roots;
+use crate::communication::Reservation;
+use crate::config::Config;
+use plan::Plan;
+use scripts::Scripts;
 
-/// The exit code by which shells say that a program may not be run.
-const NOT_PERMITTED: i32 = 126;
+/// How many commands may wait for a place.
+const MOST_WAITING: usize = 100;
 
-/// What `command_type` says of a raw command.
-const RAW: &str = "unsafe";
+/// A command of the host, well signed and well formed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Command {
+    /// Of the payload that it came in.
+    pub payload: Digest,
+    /// What to do.
+    pub work: Work,
+}
+
+/// What a command is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Work {
+    /// An action with fields.
+    Safe(SafeCommand),
+    /// A line for a shell.
+    Raw(UnsafeCommand),
+}
+
+impl Work {
+    /// The host's id for it.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Safe(command) => &command.id,
+            Self::Raw(command) => &command.id,
+        }
+    }
+
+    /// What its answer says of it.
+    #[must_use]
+    pub fn name(&self) -> CommandName {
+        let (id, command_type) = match self {
+            Self::Safe(command) => (&command.id, command.command_type.action.as_str()),
+            Self::Raw(command) => (&command.id, RAW_COMMAND_TYPE),
+        };
+        CommandName { id: id.clone(), command_type: command_type.to_owned() }
+    }
+}
+
+/// An answer on its way to the host.
+#[derive(Debug)]
+pub struct Answer {
+    /// The `response` or `script_completion`.
+    pub body: AgentBody,
+    /// The room that was set aside for it; absent where no command began.
+    pub room: Option<Reservation>,
+}
+
+/// Bounds that the configuration sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommandLimits {
+    /// How many run at once.
+    pub max_concurrent: usize,
+    /// The longest time that a host may ask for.
+    pub max_timeout: Duration,
+}
+
+impl CommandLimits {
+    /// Those of a configuration.
+    #[must_use]
+    pub const fn of(config: &Config) -> Self {
+        Self { max_concurrent: config.commands.max_concurrent, max_timeout: config.limits.max_timeout }
+    }
+}
+
+/// What commands work with, whoever they are.
+#[derive(Clone)]
+pub struct Tools {
+    /// Starts programs.
+    pub programs: Arc<dyn ProgramRunner>,
+    /// Where the machine's files are.
+    pub roots: Arc<Roots>,
+    /// Makes collectors.
+    pub collector: Arc<dyn Fn() -> Box<dyn SystemMetricsProvider> + Send + Sync>,
+}
+
+impl Tools {
+    fn context(&self, stop: Stop) -> Context {
+        Context {
+            stop,
+            programs: Arc::clone(&self.programs),
+            roots: Arc::clone(&self.roots),
+            collector: Arc::clone(&self.collector),
+        }
+    }
+}
 
 /// Takes commands and gives each its one answer.
-#[derive(Debug, Default)]
-pub struct CommandExecutor;
+pub struct CommandExecutor {
+    limits: CommandLimits,
+    policy: Policy,
+    ids: Ids,
+    dispatcher: Dispatcher,
+    scripts: Scripts,
+    tools: Tools,
+}
 
 impl CommandExecutor {
-    /// The answer to a safe command.
+    /// An executor that runs nothing yet.
     #[must_use]
-    pub fn safe(&self, command: SafeCommand) -> Response {
-        let action = command.command_type.action;
-        if ACTIONS.binary_search(&action.as_str()).is_err() {
-            let sentence = format!("no action has the name {action:?}");
-            return refusal(command.id, action, ErrorCode::UnknownCommand, sentence);
-        }
-        let sentence = format!("this machine's policy does not permit {action}");
-        refusal(command.id, action, ErrorCode::PermissionDenied, sentence)
+    pub fn new(limits: CommandLimits, policy: Policy, ids: Ids, tools: Tools) -> Self {
+        let dispatcher = Dispatcher::new(limits.max_concurrent, MOST_WAITING);
+        Self { limits, policy, ids, dispatcher, scripts: Scripts::default(), tools }
     }
 
-    /// The answer to a raw command.
-    #[must_use]
-    pub fn raw(&self, command: UnsafeCommand) -> Response {
-        let sentence = "this machine's policy does not permit raw commands".to_owned();
-        refusal(command.id, RAW.to_owned(), ErrorCode::PermissionDenied, sentence)
-    }
-
-    /// The end of a script.
-    #[must_use]
-    pub fn script(&self, script: Script) -> ScriptCompletion {
-        ScriptCompletion {
-            execution_id: script.execution_id,
-            exit_code: NOT_PERMITTED,
-            stdout: String::new(),
-            stderr: "this machine's policy does not permit scripts".to_owned(),
-            log_file: None,
+    /// Takes a command. What is answered at once comes back; else the answer comes with [`CommandExecutor::next`].
+    pub fn take(&mut self, command: Command, received: Instant) -> Option<Answer> {
+        match self.ids.look_up(command.work.id(), &command.payload) {
+            Known::Underway => return None,
+            Known::Answered(body) => return Some(repeated(*body)),
+            Known::New => {}
+            Known::Forgotten => {
+                let sentence = "this command has run already; its answer is not kept any more";
+                return Some(refused(&command.work, CommandError::new(ErrorCode::Interrupted, sentence)));
+            }
+            Known::Other => {
+                let sentence = "another command of this boot had this id; give every command an id of its own";
+                return Some(refused(&command.work, CommandError::new(ErrorCode::InvalidParameters, sentence)));
+            }
+        }
+        match self.plan(&command.work) {
+            Ok(plan) => {
+                let CommandName { id, command_type } = command.work.name();
+                tracing::info!(id, command_type, rule = plan.rule, "a command is permitted");
+                let ticket = Ticket { name: command.work.name(), received, is_script: false };
+                self.ids.accepted(command.work.id(), command.payload);
+                self.enqueue(ticket, plan);
+                None
+            }
+            Err(error) => {
+                let CommandName { id, command_type } = command.work.name();
+                tracing::info!(id, command_type, code = ?error.code, "a command is refused: {error}");
+                Some(refused(&command.work, error))
+            }
         }
     }
+
+    fn plan(&self, work: &Work) -> Result<Plan, CommandError> {
+        let plan = match work {
+            Work::Safe(command) => plan::safe(command, &self.policy, &self.limits, &self.tools)?,
+            Work::Raw(command) => plan::raw(command, &self.policy, &self.limits)?,
+        };
+        if self.dispatcher.has_room() {
+            return Ok(plan);
+        }
+        let sentence = format!("{MOST_WAITING} commands wait already; send this one again when some are answered");
+        Err(CommandError::new(ErrorCode::ResourceLimit, sentence))
+    }
+
+    fn enqueue(&mut self, ticket: Ticket, plan: Plan) {
+        let deadline = ticket.received + plan.time;
+        let tools = self.tools.clone();
+        let note = plan.note;
+        let start = move |stop: Stop| -> super::action::Running {
+            let running = (plan.run)(tools.context(stop));
+            Box::pin(async move { with_note(running.await, note) })
+        };
+        self.dispatcher.enqueue(Job { ticket, deadline, start: Box::new(start) });
+    }
+
+    /// Takes scripts, to run one after another in this order.
+    pub fn take_scripts(&mut self, scripts: Vec<Script>) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        for script in scripts {
+            let payload = scripts::digest(&script);
+            match self.ids.look_up(&scripts::key(&script.execution_id), &payload) {
+                Known::New if self.scripts.has_room() => {
+                    self.ids.accepted(&scripts::key(&script.execution_id), payload);
+                    self.scripts.push(script);
+                }
+                Known::New => {
+                    let error = CommandError::new(ErrorCode::ResourceLimit, "too many scripts wait already");
+                    answers.push(scripts::refused(script.execution_id, error));
+                }
+                Known::Underway => {}
+                Known::Answered(body) => answers.push(Answer { body: *body, room: None }),
+                Known::Forgotten | Known::Other => {
+                    let sentence = "a script with this execution_id was started in this boot already";
+                    let error = CommandError::new(ErrorCode::Interrupted, sentence);
+                    answers.push(scripts::refused(script.execution_id, error));
+                }
+            }
+        }
+        answers
+    }
+
+    /// Starts whoever is next, as long as there are places and `reserve` has room for another answer. Gives whether somebody waits for
+    /// nothing but room, and the answers of scripts that may not run.
+    pub fn start(&mut self, reserve: impl FnMut() -> Option<Reservation>) -> (bool, Vec<Answer>) {
+        let answers = self.next_script();
+        let ids = &mut self.ids;
+        let waits = self.dispatcher.start(reserve, |ticket| ids.started(&key(ticket)));
+        (waits, answers)
+    }
+
+    /// Scripts come one at a time: the next when the one before has its answer.
+    fn next_script(&mut self) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        while let Some(script) = self.scripts.next(self.dispatcher.has_room()) {
+            match plan::script(&script, &self.policy, &self.limits) {
+                Ok(plan) => {
+                    self.enqueue(Ticket::script(&script.execution_id, Instant::now()), plan);
+                    break;
+                }
+                Err(error) => {
+                    self.scripts.ended();
+                    self.ids.withdrawn(&scripts::key(&script.execution_id));
+                    answers.push(scripts::refused(script.execution_id, error));
+                }
+            }
+        }
+        answers
+    }
+
+    /// Waits for the next answer. Nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> Answer {
+        let ended = self.dispatcher.next().await;
+        self.answer(ended)
+    }
+
+    fn answer(&mut self, ended: Ended) -> Answer {
+        let Ended { ticket, outcome, room } = ended;
+        let key = key(&ticket);
+        let took = ticket.received.elapsed();
+        let body = if ticket.is_script {
+            self.scripts.ended();
+            scripts::completion(ticket.name.id, outcome)
+        } else {
+            let mut response = outcome.into_response(ticket.name);
+            response.execution_time_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            AgentBody::Response(Box::new(response))
+        };
+        if room.is_some() {
+            let bytes = size(&body);
+            self.ids.answered(&key, &body, bytes);
+        } else {
+            self.ids.withdrawn(&key);
+        }
+        Answer { body, room }
+    }
+
+    /// Takes a command back.
+    pub fn cancel(&mut self, id: &str) -> Option<Answer> {
+        self.dispatcher.cancel(id).map(|ended| self.answer(ended))
+    }
+
+    /// The agent ends: who runs is told, who waits is answered.
+    pub fn shut_down(&mut self) -> Vec<Answer> {
+        self.scripts.clear();
+        let ended = self.dispatcher.shut_down();
+        ended.into_iter().map(|ended| self.answer(ended)).collect()
+    }
+
+    /// Whether nothing runs and nothing waits.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.dispatcher.is_idle()
+    }
+
+    /// Other rules and bounds count for what comes from now on.
+    pub fn reconfigure(&mut self, limits: CommandLimits, policy: Policy) {
+        self.limits = limits;
+        self.policy = policy;
+        self.dispatcher.set_most_running(limits.max_concurrent);
+    }
+}
+
+/// What the memory of ids knows it by.
+fn key(ticket: &Ticket) -> String {
+    if ticket.is_script { scripts::key(&ticket.name.id) } else { ticket.name.id.clone() }
+}
+
+/// What a kept answer costs, about.
+fn size(body: &AgentBody) -> usize {
+    const FIXED: usize = size_of::<Response>() + 128;
+    let text = match body {
+        AgentBody::Response(response) => {
+            let data = response.data.as_ref().map_or(0, |data| data.to_string().len() * 2);
+            response.stdout.len() + response.stderr.len() + response.error.as_ref().map_or(0, String::len) + data
+        }
+        AgentBody::ScriptCompletion(completion) => completion.stdout.len() + completion.stderr.len(),
+        _ => 0,
+    };
+    FIXED + text
+}
+
+fn with_note(mut outcome: Outcome, note: Option<String>) -> Outcome {
+    if let Some(note) = note {
+        if !outcome.stderr.is_empty() && !outcome.stderr.ends_with('\n') {
+            outcome.stderr.push('\n');
+        }
+        outcome.stderr.push_str(&note);
+        outcome.stderr.push('\n');
+    }
+    outcome
+}
+
+/// The kept answer, once more.
+fn repeated(mut body: AgentBody) -> Answer {
+    if let AgentBody::Response(response) = &mut body {
+        response.duplicate = true;
+    }
+    Answer { body, room: None }
+}
+
+fn refused(work: &Work, error: CommandError) -> Answer {
+    let response = Outcome::from(error).into_response(work.name());
+    Answer { body: AgentBody::Response(Box::new(response)), room: None }
 }
 
 /// An answer that says why nothing ran.
 #[must_use]
-pub fn refusal(id: String, command_type: String, code: ErrorCode, sentence: String) -> Response {
-    Response {
-        id,
-        success: false,
-        exit_code: 1,
-        command_type,
-        error: Some(sentence),
-        error_code: Some(code),
-        ..Response::default()
-    }
+pub fn refusal(command: CommandName, code: ErrorCode, sentence: String) -> Response {
+    Outcome::from(CommandError::new(code, sentence)).into_response(command)
 }
 
 #[cfg(test)]
-mod tests {
-    use infini_protocol::host::{Action, HostMessage};
-
-    use super::*;
-
-    fn safe(action: &str) -> Response {
-        CommandExecutor.safe(SafeCommand {
-            id: "7".to_owned(),
-            command_type: Action { action: action.to_owned(), fields: serde_json::Map::new() },
-            params: None,
-            timeout: None,
-        })
-    }
-
-    #[test]
-    fn the_table_of_actions_is_sorted() {
-        assert!(ACTIONS.is_sorted(), "binary search needs order");
-    }
-
-    #[test]
-    fn a_known_action_is_not_permitted_and_another_is_unknown() {
-        assert_eq!(safe("OsInfo").error_code, Some(ErrorCode::PermissionDenied));
-        assert_eq!(safe("osinfo").error_code, Some(ErrorCode::UnknownCommand));
-        assert_eq!(safe("").error_code, Some(ErrorCode::UnknownCommand));
-    }
-
-    #[test]
-    fn a_raw_command_and_a_script_are_answered() {
-        let raw = br#"{"type":"UnsafeCommand","id":"r","raw_command":"id"}"#;
-        let Ok(HostMessage::UnsafeCommand(command)) = HostMessage::parse(raw) else { panic!("it is a raw command") };
-        let answer = CommandExecutor.raw(command);
-        assert_eq!((answer.id.as_str(), answer.success, answer.command_type.as_str()), ("r", false, "unsafe"));
-
-        let script = serde_json::from_str(r#"{"execution_id":"e","script_content":"id"}"#).unwrap();
-        assert_eq!(CommandExecutor.script(script).exit_code, 126);
-    }
-}
+mod tests;

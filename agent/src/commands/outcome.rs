@@ -2,8 +2,10 @@
 
 use infini_protocol::ErrorCode;
 use infini_protocol::agent::{Ended, Response};
-use serde_json::Value;
+use infini_protocol::host::CommandName;
+use serde_json::{Map, Value, json};
 
+use super::process_runner::{Ending, Finished, StartError, Usage};
 use super::stop::StopReason;
 use crate::collector::CollectFailure;
 
@@ -73,9 +75,29 @@ impl Outcome {
         Self { exit_code: -1, error: Some(reason.into()), ended, ..Self::default() }
     }
 
+    /// With what a program printed and used.
+    fn printed(self, finished: Finished) -> Self {
+        let Usage { cpu_time, memory_peak_bytes } = finished.usage;
+        let mut usage = Map::new();
+        if let Some(time) = cpu_time {
+            usage.insert("cpu_time_ms".to_owned(), u64::try_from(time.as_millis()).unwrap_or(u64::MAX).into());
+        }
+        if let Some(bytes) = memory_peak_bytes {
+            usage.insert("memory_peak_bytes".to_owned(), bytes.into());
+        }
+        Self {
+            truncated: finished.stdout.omitted + finished.stderr.omitted > 0,
+            stdout: finished.stdout.text,
+            stderr: finished.stderr.text,
+            data: (!usage.is_empty()).then(|| json!({ "usage": usage })),
+            ..self
+        }
+    }
+
     /// The answer that carries this.
     #[must_use]
-    pub fn into_response(self, id: String, command_type: String) -> Response {
+    pub fn into_response(self, command: CommandName) -> Response {
+        let CommandName { id, command_type } = command;
         let (error, error_code) = self.error.map(|error| (error.sentence, error.code)).unzip();
         Response {
             id,
@@ -93,6 +115,31 @@ impl Outcome {
             ended: self.ended,
             duplicate: false,
         }
+    }
+}
+
+/// What a program came to. An exit code other than 0 is no error of the agent's: the host reads it.
+impl From<Result<Finished, StartError>> for Outcome {
+    fn from(finished: Result<Finished, StartError>) -> Self {
+        let finished = match finished {
+            Ok(finished) => finished,
+            Err(error) => return CommandError::failed(error.to_string()).into(),
+        };
+        let (exit_code, ended, error) = match finished.ending {
+            Ending::Exit(0) => (0, Ended::Exit, None),
+            Ending::Exit(code) => {
+                (code, Ended::Exit, Some(CommandError::failed(format!("it ended with exit code {code}"))))
+            }
+            Ending::Signal(signal) => {
+                (128 + signal, Ended::Signal, Some(CommandError::failed(format!("signal {signal} ended it"))))
+            }
+            Ending::OutOfMemory => {
+                let error = CommandError::new(ErrorCode::ResourceLimit, "it took more memory than a command may have");
+                (-1, Ended::OutOfMemory, Some(error))
+            }
+            Ending::Stopped(reason) => return Self::stopped(reason).printed(finished),
+        };
+        Self { exit_code, error, ended: Some(ended), ..Self::default() }.printed(finished)
     }
 }
 

@@ -54,6 +54,8 @@ pub enum LinkEvent {
         /// How many metrics lines.
         lines: u64,
     },
+    /// There is the room for answers that [`VirtioSerial::tell_room`](super::VirtioSerial::tell_room) asked for.
+    Room,
     /// The port is closed, and with it the host is away. The link looks for the next one by itself.
     Closed {
         /// Why.

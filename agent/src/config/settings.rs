@@ -176,6 +176,17 @@ pub const SETTINGS: &[Setting] = &[
         get: |config| Some(config.collector.settings.limits.services.to_string()),
     },
     Setting {
+        key: "commands.max_concurrent",
+        environment: None,
+        needs_restart: false,
+        help: "how many commands run at once, 1 to 100; 100 more may wait",
+        set: |config, value| {
+            config.commands.max_concurrent = whole_number(value, 1, 100)?;
+            Ok(())
+        },
+        get: |config| Some(config.commands.max_concurrent.to_string()),
+    },
+    Setting {
         key: "limits.max_line_bytes",
         environment: None,
         needs_restart: true,
@@ -185,6 +196,17 @@ pub const SETTINGS: &[Setting] = &[
             Ok(())
         },
         get: |config| Some(config.limits.max_line_bytes.to_string()),
+    },
+    Setting {
+        key: "limits.max_timeout",
+        environment: None,
+        needs_restart: false,
+        help: "the longest time that a host may give a command",
+        set: |config, value| {
+            config.limits.max_timeout = at_least_a_second(value)?;
+            Ok(())
+        },
+        get: |config| Some(seconds(config.limits.max_timeout)),
     },
     Setting {
         key: "log.level",

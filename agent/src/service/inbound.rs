@@ -1,10 +1,11 @@
 //! From a line to what the state machine hears of it.
 
 use infini_protocol::ParseError;
-use infini_protocol::host::HostMessage;
+use infini_protocol::host::{HostMessage, Sessions};
 
-use super::state::{Input, Rejection};
+use super::state::{Heard, Input, Rejection};
 use crate::auth::{Authenticator, Moment, Trust, Verdict};
+use crate::commands::ids::digest;
 
 /// What became of a line.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub struct Judged {
 pub fn judge(authenticator: &mut Authenticator, line: &[u8], first_after_attach: bool, moment: Moment) -> Judged {
     if !is_object(line) {
         // After a connection the first line may be the tail of one that was meant for nobody here.
-        let rejection = Rejection::NotAMessage { command_id: None, reason: "it is not a JSON object".to_owned() };
+        let rejection = Rejection::NotAMessage { command: None, reason: "it is not a JSON object".to_owned() };
         let input = (!first_after_attach).then_some(Input::Rejected(rejection));
         return Judged { proves_host: false, input };
     }
@@ -29,8 +30,8 @@ pub fn judge(authenticator: &mut Authenticator, line: &[u8], first_after_attach:
     let input = match verdict {
         Verdict::Accepted { payload } => Some(message(payload.as_bytes())),
         Verdict::Stale { payload, reason } => {
-            let command_id = HostMessage::command_id(payload.as_bytes());
-            Some(Input::Rejected(Rejection::Stale { command_id, reason }))
+            let command = HostMessage::command(payload.as_bytes());
+            Some(Input::Rejected(Rejection::Stale { command, reason }))
         }
         Verdict::Replayed => Some(Input::Rejected(Rejection::Replayed)),
         Verdict::Refused { reason } => Some(Input::Rejected(Rejection::NotBelieved { reason: brief(reason) })),
@@ -39,14 +40,15 @@ pub fn judge(authenticator: &mut Authenticator, line: &[u8], first_after_attach:
 }
 
 fn message(payload: &[u8]) -> Input {
-    match HostMessage::parse(payload) {
-        Ok(message) => Input::Message(message),
+    let heard = HostMessage::parse(payload).and_then(|message| Ok((message, Sessions::of(payload)?)));
+    match heard {
+        Ok((message, sessions)) => Input::Message(Box::new(Heard { message, sessions, payload: digest(payload) })),
         Err(error) => {
-            let command_id = match &error {
-                ParseError::Fields { .. } => HostMessage::command_id(payload),
+            let command = match &error {
+                ParseError::Fields { .. } => HostMessage::command(payload),
                 _ => None,
             };
-            Input::Rejected(Rejection::NotAMessage { command_id, reason: brief(error.to_string()) })
+            Input::Rejected(Rejection::NotAMessage { command, reason: brief(error.to_string()) })
         }
     }
 }
@@ -100,7 +102,8 @@ mod tests {
     fn a_good_message_is_heard_and_proves_the_host() {
         let judged = judged(&signed(r#"{"type":"Metrics"}"#, NOW.now_ms), true);
         assert!(judged.proves_host);
-        assert!(matches!(judged.input, Some(Input::Message(HostMessage::Metrics {}))), "{:?}", judged.input);
+        let Some(Input::Message(heard)) = judged.input else { panic!("{judged:?}") };
+        assert_eq!((heard.message, heard.sessions), (HostMessage::Metrics {}, Sessions::default()));
     }
 
     #[test]
@@ -108,18 +111,16 @@ mod tests {
         let payload = r#"{"type":"SafeCommand","id":"c","command_type":{"action":"OsInfo"}}"#;
         let judged = judged(&signed(payload, NOW.now_ms - 400_000), false);
         assert!(judged.proves_host);
-        let Some(Input::Rejected(Rejection::Stale { command_id, .. })) = judged.input else { panic!("{judged:?}") };
-        assert_eq!(command_id.as_deref(), Some("c"));
+        let Some(Input::Rejected(Rejection::Stale { command, .. })) = judged.input else { panic!("{judged:?}") };
+        assert_eq!(command.map(|command| command.id).as_deref(), Some("c"));
     }
 
     #[test]
     fn a_command_with_wrong_fields_keeps_its_id() {
         let payload = r#"{"type":"SafeCommand","id":"c"}"#;
         let judged = judged(&signed(payload, NOW.now_ms), false);
-        let Some(Input::Rejected(Rejection::NotAMessage { command_id, .. })) = judged.input else {
-            panic!("{judged:?}")
-        };
-        assert_eq!(command_id.as_deref(), Some("c"));
+        let Some(Input::Rejected(Rejection::NotAMessage { command, .. })) = judged.input else { panic!("{judged:?}") };
+        assert_eq!(command.map(|command| command.id).as_deref(), Some("c"));
     }
 
     #[test]

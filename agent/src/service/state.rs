@@ -10,21 +10,24 @@
 
 mod input;
 mod messages;
+mod negotiation;
 
 use std::time::{Duration, Instant};
 
 use infini_protocol::agent::{AgentBody, ErrorReport, ErrorSeverity, KeepAlive, Metrics, RequestPendingScripts};
-use infini_protocol::host::{HostMessage, SafeCommand, Script, UnsafeCommand};
+use infini_protocol::host::{HostMessage, Script};
 use infini_protocol::metrics::MetricsData;
 use infini_protocol::{ErrorCode, Timestamp};
 
 use super::budget::{Admission, Budget};
+use crate::commands::executor::{Command, Work};
 use crate::identity::Identity;
-pub use input::{Input, Rejection, Trouble};
-use messages::{MORE, REPLAY, clock_event, complaint, gap_event, refused, shutting_down};
-
-/// What this agent offers beyond version 1.
-pub const CAPABILITIES: &[&str] = &["metrics"];
+pub use input::{Heard, Input, Rejection, Trouble};
+use messages::{
+    MORE, OTHER_SESSION, REPLAY, clock_event, complaint, gap_event, not_negotiated, refused, shutting_down,
+};
+pub use negotiation::{CAPABILITIES, RAW_CAPABILITY};
+use negotiation::{Negotiation, OtherSession};
 
 /// How many `error` messages a minute a host gets.
 const ERRORS_A_MINUTE: u32 = 100;
@@ -95,12 +98,12 @@ pub enum Effect {
     },
     /// Take a sample.
     Collect,
-    /// Run a safe command.
-    RunSafe(SafeCommand),
-    /// Run a raw command.
-    RunRaw(UnsafeCommand),
-    /// Run a script.
-    RunScript(Script),
+    /// Run a command, or say why not.
+    Run(Box<Command>),
+    /// Run scripts, one after another.
+    RunScripts(Vec<Script>),
+    /// End a command early.
+    Cancel(String),
 }
 
 /// The state and what decides about it.
@@ -114,6 +117,8 @@ pub struct Machine {
     attempts: u32,
     trouble: Option<Trouble>,
     scripts_answered: bool,
+    negotiation: Negotiation,
+    raw_is_permitted: bool,
     errors: Budget,
     auth_errors: Budget,
     replays: Budget,
@@ -122,7 +127,7 @@ pub struct Machine {
 impl Machine {
     /// A machine without a port that shall send a sample every `interval`.
     #[must_use]
-    pub const fn new(identity: Identity, interval: Duration, now: Instant) -> Self {
+    pub fn new(identity: Identity, interval: Duration, now: Instant) -> Self {
         Self {
             phase: Phase::Disconnected,
             identity,
@@ -132,6 +137,8 @@ impl Machine {
             attempts: 0,
             trouble: None,
             scripts_answered: false,
+            negotiation: Negotiation::default(),
+            raw_is_permitted: false,
             errors: Budget::new(ERRORS_A_MINUTE),
             auth_errors: Budget::new(AUTH_ERRORS_A_MINUTE),
             replays: Budget::new(REPLAYS_A_MINUTE),
@@ -150,6 +157,17 @@ impl Machine {
         self.next_sample = self.next_sample.min(now + interval);
     }
 
+    /// The kernel's name for this boot.
+    #[must_use]
+    pub fn boot_id(&self) -> &str {
+        &self.identity.boot_id
+    }
+
+    /// Raw commands are offered from the next handshake on, or not any more.
+    pub fn permit_raw(&mut self, is_permitted: bool) {
+        self.raw_is_permitted = is_permitted;
+    }
+
     /// Decides. `wall` is only written into messages.
     pub fn on(&mut self, input: Input, now: Instant, wall: Timestamp) -> Vec<Effect> {
         let mut effects = Vec::new();
@@ -166,7 +184,7 @@ impl Machine {
                 self.attempts = self.attempts.saturating_add(1);
                 self.enter(Phase::Disconnected);
             }
-            Input::Message(message) => self.message(message, wall, &mut effects),
+            Input::Message(heard) => self.heard(*heard, now, wall, &mut effects),
             Input::Rejected(rejection) => self.rejected(rejection, now, &mut effects),
             Input::Sample { data, host_reads } => self.sample(data, host_reads, &mut effects),
             Input::SamplesDropped(count) => effects.push(Effect::Answer(gap_event(count))),
@@ -206,7 +224,9 @@ impl Machine {
     }
 
     fn greet(&self, wall: Timestamp, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Session(AgentBody::Handshake(self.identity.handshake(CAPABILITIES))));
+        let mut capabilities = CAPABILITIES.to_vec();
+        capabilities.extend(self.raw_is_permitted.then_some(RAW_CAPABILITY));
+        effects.push(Effect::Session(AgentBody::Handshake(self.identity.handshake(&capabilities))));
         if !self.scripts_answered {
             effects.push(Effect::Session(AgentBody::RequestPendingScripts(RequestPendingScripts {
                 vm_id: self.identity.vm_id.clone(),
@@ -222,39 +242,62 @@ impl Machine {
         }
     }
 
-    fn message(&mut self, message: HostMessage, wall: Timestamp, effects: &mut Vec<Effect>) {
+    /// A message of version 2 names the agent's process that it is for; another one's is refused whatever the clock says.
+    fn heard(&mut self, heard: Heard, now: Instant, wall: Timestamp, effects: &mut Vec<Effect>) {
+        let Heard { message, sessions, payload } = heard;
+        let belongs = match &message {
+            HostMessage::Hello(_) => Ok(()),
+            _ => self.negotiation.heard(&sessions, &self.identity.session_id),
+        };
+        if let Err(OtherSession) = belongs {
+            let command = match message {
+                HostMessage::SafeCommand(command) => Some(Work::Safe(command).name()),
+                HostMessage::UnsafeCommand(command) => Some(Work::Raw(command).name()),
+                _ => None,
+            };
+            return self.rejected(Rejection::Stale { command, reason: OTHER_SESSION.to_owned() }, now, effects);
+        }
+        let command = |work| Box::new(Command { payload, work });
         match message {
             HostMessage::Metrics {} => self.collect(effects),
             HostMessage::KeepAliveRequest(request) => {
                 let sequence_number = request.sequence_number;
                 effects.push(Effect::Session(AgentBody::KeepAlive(KeepAlive { sequence_number })));
             }
-            HostMessage::Hello(_) => self.greet(wall, effects),
+            HostMessage::Hello(hello) => {
+                self.negotiation.hello(&hello);
+                self.greet(wall, effects);
+            }
+            HostMessage::HandshakeAck(ack) => self.negotiation.acknowledged(ack),
             HostMessage::PendingScriptsResponse(response) => {
                 self.scripts_answered = true;
-                effects.extend(response.scripts.into_iter().map(Effect::RunScript));
+                if !response.scripts.is_empty() {
+                    effects.push(Effect::RunScripts(response.scripts));
+                }
             }
-            HostMessage::SafeCommand(command) if self.phase == Phase::Stopping => {
-                effects.push(shutting_down(command.id, command.command_type.action));
-            }
-            HostMessage::UnsafeCommand(command) if self.phase == Phase::Stopping => {
-                effects.push(shutting_down(command.id, "unsafe".to_owned()));
-            }
-            HostMessage::SafeCommand(command) => effects.push(Effect::RunSafe(command)),
-            HostMessage::UnsafeCommand(command) => effects.push(Effect::RunRaw(command)),
-            // Nothing is negotiated that would need switching on, and no command runs that could be cancelled.
-            HostMessage::KeepAliveResponse(_) | HostMessage::HandshakeAck(_) | HostMessage::Cancel(_) => {}
+            HostMessage::SafeCommand(safe) => effects.push(self.run(command(Work::Safe(safe)))),
+            HostMessage::UnsafeCommand(raw) => effects.push(self.run(command(Work::Raw(raw)))),
+            HostMessage::Cancel(cancel) if self.negotiation.is_on("cancel") => effects.push(Effect::Cancel(cancel.id)),
+            HostMessage::Cancel(_) => effects.push(Effect::Answer(not_negotiated("cancel"))),
+            HostMessage::KeepAliveResponse(_) => {}
+        }
+    }
+
+    fn run(&self, command: Box<Command>) -> Effect {
+        match self.phase {
+            Phase::Stopping => shutting_down(command.work.name()),
+            _ => Effect::Run(command),
         }
     }
 
     fn rejected(&mut self, rejection: Rejection, now: Instant, effects: &mut Vec<Effect>) {
         let (code, reason) = match rejection {
-            Rejection::Stale { command_id: Some(id), reason } => {
-                effects.push(refused(id, ErrorCode::AuthFailed, reason));
+            Rejection::Stale { command: Some(command), reason } => {
+                effects.push(refused(command, ErrorCode::AuthFailed, reason));
                 return;
             }
-            Rejection::NotAMessage { command_id: Some(id), reason } => {
-                effects.push(refused(id, ErrorCode::InvalidParameters, reason));
+            Rejection::NotAMessage { command: Some(command), reason } => {
+                effects.push(refused(command, ErrorCode::InvalidParameters, reason));
                 return;
             }
             Rejection::NotBelieved { reason } => return self.not_believed(reason, now, effects),

@@ -1,6 +1,7 @@
 //! The loop with a link on which just what the test says happens.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use infini_protocol::envelope::{Key, seal};
 
@@ -8,6 +9,9 @@ use super::*;
 use crate::auth::Trust;
 use crate::auth::replay::NonceJournal;
 use crate::collector::linux::{LinuxCollector, Roots};
+use crate::commands::executor::Tools;
+use crate::commands::ids::Ids;
+use crate::commands::process_runner::Runner;
 use crate::communication::{Endpoint, PortDescription};
 use crate::config::Layers;
 use crate::identity::{Identity, MachineFacts};
@@ -20,7 +24,14 @@ fn service(folder: &Path, events: Vec<LinkEvent>) -> InfiniService {
     let loaded = Loaded::from_layers(&Layers::default()).unwrap();
     let roots = Roots { proc: folder.join("proc"), sys: folder.join("sys"), etc: folder.join("etc") };
     let settings = loaded.config.collector.settings.clone();
+    let policy = Policy::new(&Trust::Secret(key()), None);
+    let tools = Tools {
+        programs: Arc::new(Runner::new()),
+        roots: Arc::new(roots.clone()),
+        collector: Arc::new(|| unreachable!("nothing is measured here")),
+    };
     InfiniService::new(Parts {
+        command_executor: CommandExecutor::new(CommandLimits::of(&loaded.config), policy, Ids::in_memory(), tools),
         collector: DataCollector::spawn(move || LinuxCollector::new(roots.clone()), settings),
         communication: VirtioSerial::on_which(events),
         authenticator: Authenticator::new(Trust::Secret(key()), NonceJournal::in_memory()),

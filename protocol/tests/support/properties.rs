@@ -76,14 +76,14 @@ pub fn sealed(input: &[u8]) {
 
 /// What parses says the same when it is written and read again; a command keeps its id.
 pub fn host_message(input: &[u8]) {
-    let id = HostMessage::command_id(input);
+    let name = HostMessage::command(input);
     let Ok(message) = HostMessage::parse(input) else { return };
     let written = serde_json::to_vec(&message).unwrap();
     assert_eq!(HostMessage::parse(&written).unwrap(), message);
-    let own = match &message {
-        HostMessage::SafeCommand(command) => Some(&command.id),
-        HostMessage::UnsafeCommand(command) => Some(&command.id),
+    let own = match message {
+        HostMessage::SafeCommand(command) => Some((command.id, command.command_type.action)),
+        HostMessage::UnsafeCommand(command) => Some((command.id, "unsafe".to_owned())),
         _ => None,
     };
-    assert_eq!(id.as_ref(), own);
+    assert_eq!(name.map(|name| (name.id, name.command_type)), own);
 }

@@ -7,7 +7,8 @@ use crate::communication::{Outbox, OutboxLimits};
 
 fn job(id: &str, seconds: u64, start: impl FnOnce(Stop) -> Running + Send + 'static) -> Job {
     let received = Instant::now();
-    let ticket = Ticket { id: id.to_owned(), command_type: "Test".to_owned(), received };
+    let ticket =
+        Ticket { name: CommandName { id: id.to_owned(), command_type: "Test".to_owned() }, received, is_script: false };
     Job { ticket, deadline: received + Duration::from_secs(seconds), start: Box::new(start) }
 }
 
@@ -22,7 +23,7 @@ fn never(_: Stop) -> Running {
 /// Starts all that can, and gives their ids.
 fn start(dispatcher: &mut Dispatcher, outbox: &mut Outbox) -> (Vec<String>, bool) {
     let mut started = Vec::new();
-    let wants_room = dispatcher.start(|| outbox.reserve(1000), |ticket| started.push(ticket.id.clone()));
+    let wants_room = dispatcher.start(|| outbox.reserve(1000), |ticket| started.push(ticket.name.id.clone()));
     (started, wants_room)
 }
 
@@ -42,9 +43,9 @@ async fn as_many_run_as_there_are_places_and_the_rest_in_order() {
     }
     assert_eq!(start(&mut dispatcher, &mut outbox), (vec!["a".to_owned(), "b".to_owned()], false));
     let ended = dispatcher.next().await;
-    assert_eq!((ended.ticket.id.as_str(), code(&ended)), ("a", None));
+    assert_eq!((ended.ticket.name.id.as_str(), code(&ended)), ("a", None));
     assert_eq!(start(&mut dispatcher, &mut outbox).0, ["c"]);
-    let rest = [dispatcher.next().await.ticket.id, dispatcher.next().await.ticket.id];
+    let rest = [dispatcher.next().await.ticket.name.id, dispatcher.next().await.ticket.name.id];
     assert_eq!(rest, ["b", "c"]);
     assert!(dispatcher.is_idle());
 }
@@ -69,7 +70,7 @@ async fn what_waits_past_its_deadline_never_starts() {
     dispatcher.enqueue(job("late", 5, |_| unreachable!("it waited too long")));
     dispatcher.enqueue(job("later", 30, done));
     let ended = dispatcher.next().await;
-    assert_eq!((ended.ticket.id.as_str(), code(&ended)), ("late", Some(ErrorCode::CommandTimeout)));
+    assert_eq!((ended.ticket.name.id.as_str(), code(&ended)), ("late", Some(ErrorCode::CommandTimeout)));
     assert!(ended.room.is_none());
     assert_eq!(ended.ticket.received.elapsed(), Duration::from_secs(5));
 }
@@ -139,7 +140,8 @@ async fn the_agent_s_end_answers_everybody() {
         }));
     }
     start(&mut dispatcher, &mut outbox);
-    let waiting: Vec<_> = dispatcher.shut_down().iter().map(|ended| (ended.ticket.id.clone(), code(ended))).collect();
+    let waiting: Vec<_> =
+        dispatcher.shut_down().iter().map(|ended| (ended.ticket.name.id.clone(), code(ended))).collect();
     let shutting_down = Some(ErrorCode::ShuttingDown);
     assert_eq!(waiting, [("b".to_owned(), shutting_down), ("c".to_owned(), shutting_down)]);
     assert_eq!(code(&dispatcher.next().await), shutting_down);

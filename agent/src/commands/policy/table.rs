@@ -5,9 +5,9 @@ use infini_protocol::host::SafeCommand;
 use serde_json::Value;
 
 use super::request::{RAW_COMMAND, SCRIPT};
-use crate::commands::ACTIONS;
 use crate::commands::action::{Kind, Target};
 use crate::commands::outcome::CommandError;
+use crate::commands::{ACTIONS, spec};
 
 /// Actions that change something.
 const CHANGES: &[&str] = &[
@@ -35,12 +35,12 @@ const RAW: &[&str] = &["ExecutePowerShellScript"];
 
 /// The names that a rule can be about.
 pub(super) fn all_actions() -> impl Iterator<Item = &'static str> {
-    ACTIONS.iter().copied().chain([RAW_COMMAND, SCRIPT])
+    ACTIONS.iter().map(|spec| spec.name).chain([RAW_COMMAND, SCRIPT])
 }
 
 /// The names that `reads`, `changes` and `allow` can permit: no raw ones.
 pub(super) fn typed_actions() -> impl Iterator<Item = &'static str> {
-    ACTIONS.iter().copied().filter(|name| !RAW.contains(name))
+    ACTIONS.iter().filter(|spec| spec.kind != Kind::Raw).map(|spec| spec.name)
 }
 
 /// What a safe command does and what it acts on.
@@ -49,7 +49,7 @@ pub(super) fn typed_actions() -> impl Iterator<Item = &'static str> {
 /// `UNKNOWN_COMMAND` where there is no such action, `INVALID_PARAMETERS` where a name in it is none.
 pub fn describe(command: &SafeCommand) -> Result<(Kind, Vec<Target>), CommandError> {
     let name = command.command_type.action.as_str();
-    if !ACTIONS.contains(&name) {
+    if spec(name).is_none() {
         return Err(CommandError::new(ErrorCode::UnknownCommand, format!("no action has the name {name:?}")));
     }
     let field = |field: &str| {

@@ -1,7 +1,9 @@
 //! What the state machine hears.
 
-use infini_protocol::host::HostMessage;
+use infini_protocol::host::{CommandName, HostMessage, Sessions};
 use infini_protocol::metrics::MetricsData;
+
+use crate::commands::ids::Digest;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -17,7 +19,7 @@ pub enum Input {
     /// A port could not be opened.
     PortUnavailable,
     /// The host says something, and may.
-    Message(HostMessage),
+    Message(Box<Heard>),
     /// The host's line came to nothing.
     Rejected(Rejection),
     /// A sample was taken.
@@ -35,6 +37,17 @@ pub enum Input {
     Tick,
     /// The agent shall end.
     Stop,
+}
+
+/// A well signed, well formed message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heard {
+    /// What it says.
+    pub message: HostMessage,
+    /// Which processes it belongs to.
+    pub sessions: Sessions,
+    /// The SHA-256 of the payload that it came in.
+    pub payload: Digest,
 }
 
 /// A communication error that is over once the host can be told.
@@ -56,8 +69,8 @@ pub enum Rejection {
     },
     /// It is no message, or none that is known.
     NotAMessage {
-        /// Where it was a command for all that, its id.
-        command_id: Option<String>,
+        /// Which command it was for all that.
+        command: Option<CommandName>,
         /// What is wrong with it.
         reason: String,
     },
@@ -70,8 +83,8 @@ pub enum Rejection {
     Replayed,
     /// It is well signed but out of its time.
     Stale {
-        /// Where it was a command, its id.
-        command_id: Option<String>,
+        /// Which command it was, if any.
+        command: Option<CommandName>,
         /// Why.
         reason: String,
     },

@@ -2,6 +2,7 @@
 
 use infini_protocol::ErrorCode;
 use infini_protocol::agent::{AgentBody, AgentEvent, ErrorDetails, ErrorMessage, EventSeverity};
+use infini_protocol::host::CommandName;
 use serde_json::json;
 
 use super::Effect;
@@ -12,6 +13,14 @@ pub const MORE: &str = "lines like those before could not be used either";
 
 /// Of a line whose nonce is known.
 pub const REPLAY: &str = "a signed line came once more";
+
+/// Of a line for another process of the agent.
+pub const OTHER_SESSION: &str = "the line names another session of this agent; say hello again";
+
+/// The host wants what was not agreed on.
+pub fn not_negotiated(capability: &str) -> AgentBody {
+    complaint(ErrorCode::InvalidMessage, format!("{capability} was not negotiated: hello, then handshake_ack"), 0)
+}
 
 /// A line of the host came to nothing; so many before it were not told.
 pub fn complaint(error_code: ErrorCode, message: String, dropped: u64) -> AgentBody {
@@ -31,15 +40,14 @@ pub fn complaint(error_code: ErrorCode, message: String, dropped: u64) -> AgentB
     })
 }
 
-/// The answer to a command that was not even understood.
-pub fn refused(id: String, code: ErrorCode, reason: String) -> Effect {
-    Effect::Answer(AgentBody::Response(Box::new(refusal(id, "unknown".to_owned(), code, reason))))
+/// The answer to a command that was not even judged.
+pub fn refused(command: CommandName, code: ErrorCode, reason: String) -> Effect {
+    Effect::Answer(AgentBody::Response(Box::new(refusal(command, code, reason))))
 }
 
 /// The answer to a command that meets the agent's end.
-pub fn shutting_down(id: String, command_type: String) -> Effect {
-    let sentence = "the agent is stopping and takes no more commands".to_owned();
-    Effect::Answer(AgentBody::Response(Box::new(refusal(id, command_type, ErrorCode::ShuttingDown, sentence))))
+pub fn shutting_down(command: CommandName) -> Effect {
+    refused(command, ErrorCode::ShuttingDown, "the agent is stopping and takes no more commands".to_owned())
 }
 
 /// Samples were thrown away unsent.

@@ -1,4 +1,4 @@
-use infini_protocol::host::{Hello, KeepAliveRequest, PendingScriptsResponse};
+use infini_protocol::host::{CommandName, Hello, KeepAliveRequest, PendingScriptsResponse};
 
 use serde_json::json;
 
@@ -42,6 +42,11 @@ impl Bench {
     }
 }
 
+fn message(message: HostMessage) -> Input {
+    let sessions = infini_protocol::host::Sessions::default();
+    Input::Message(Box::new(Heard { message, sessions, payload: [0; 32] }))
+}
+
 fn kinds(effects: &[Effect]) -> Vec<&'static str> {
     effects
         .iter()
@@ -56,7 +61,7 @@ fn kinds(effects: &[Effect]) -> Vec<&'static str> {
             Effect::Sample(AgentBody::Metrics(_)) => "metrics",
             Effect::Audit { .. } => "audit",
             Effect::Collect => "collect",
-            Effect::RunSafe(_) | Effect::RunRaw(_) | Effect::RunScript(_) => "run",
+            Effect::Run(_) | Effect::RunScripts(_) => "run",
             other => panic!("not expected here: {other:?}"),
         })
         .collect()
@@ -99,17 +104,17 @@ fn a_sample_is_due_once_an_interval_even_when_ticks_are_closer_or_a_little_early
 #[test]
 fn requests_while_a_sample_is_under_way_join_it() {
     let mut bench = Bench::active();
-    assert_eq!(kinds(&bench.on(Input::Message(HostMessage::Metrics {}))), ["collect"]);
-    assert!(bench.on(Input::Message(HostMessage::Metrics {})).is_empty());
+    assert_eq!(kinds(&bench.on(message(HostMessage::Metrics {}))), ["collect"]);
+    assert!(bench.on(message(HostMessage::Metrics {})).is_empty());
     assert_eq!(kinds(&bench.sample(true)), ["metrics"]);
-    assert_eq!(kinds(&bench.on(Input::Message(HostMessage::Metrics {}))), ["collect"]);
+    assert_eq!(kinds(&bench.on(message(HostMessage::Metrics {}))), ["collect"]);
 }
 
 #[test]
 fn hello_is_answered_by_a_handshake_of_the_same_session() {
     let mut bench = Bench::active();
     let hello = Hello { host_session_id: "h".to_owned(), protocol_version: 2, capabilities: vec![] };
-    let effects = bench.on(Input::Message(HostMessage::Hello(hello)));
+    let effects = bench.on(message(HostMessage::Hello(hello)));
     assert_eq!(kinds(&effects), ["handshake", "scripts?"]);
     let Effect::Session(AgentBody::Handshake(handshake)) = &effects[0] else { panic!("{effects:?}") };
     assert_eq!(handshake.session_id, bench.machine.identity.session_id);
@@ -121,7 +126,7 @@ fn scripts_are_asked_for_until_the_host_answered() {
     let mut bench = Bench::active();
     bench.on(Input::HostDetached);
     assert!(kinds(&bench.on(Input::HostAttached)).contains(&"scripts?"));
-    bench.on(Input::Message(HostMessage::PendingScriptsResponse(PendingScriptsResponse { scripts: vec![] })));
+    bench.on(message(HostMessage::PendingScriptsResponse(PendingScriptsResponse { scripts: vec![] })));
     bench.on(Input::HostDetached);
     assert!(!kinds(&bench.on(Input::HostAttached)).contains(&"scripts?"));
 }
@@ -130,10 +135,7 @@ fn scripts_are_asked_for_until_the_host_answered() {
 fn a_keep_alive_carries_the_number_that_was_asked() {
     let mut bench = Bench::active();
     let request = HostMessage::KeepAliveRequest(KeepAliveRequest { sequence_number: 42 });
-    assert_eq!(
-        bench.on(Input::Message(request)),
-        [Effect::Session(AgentBody::KeepAlive(KeepAlive { sequence_number: 42 }))]
-    );
+    assert_eq!(bench.on(message(request)), [Effect::Session(AgentBody::KeepAlive(KeepAlive { sequence_number: 42 }))]);
 }
 
 #[test]
@@ -205,14 +207,15 @@ fn replays_are_counted_and_written_down_and_nobody_is_answered() {
 #[test]
 fn a_command_that_cannot_run_still_gets_its_answer() {
     let mut bench = Bench::active();
-    let id = || Some("c-1".to_owned());
+    let name = || Some(CommandName { id: "c-1".to_owned(), command_type: "OsInfo".to_owned() });
     for (rejection, code) in [
-        (Rejection::Stale { command_id: id(), reason: String::new() }, ErrorCode::AuthFailed),
-        (Rejection::NotAMessage { command_id: id(), reason: String::new() }, ErrorCode::InvalidParameters),
+        (Rejection::Stale { command: name(), reason: String::new() }, ErrorCode::AuthFailed),
+        (Rejection::NotAMessage { command: name(), reason: String::new() }, ErrorCode::InvalidParameters),
     ] {
         let effects = bench.on(Input::Rejected(rejection));
         let [Effect::Answer(AgentBody::Response(response))] = effects.as_slice() else { panic!("{effects:?}") };
         assert_eq!((response.id.as_str(), response.error_code), ("c-1", Some(code)));
+        assert_eq!(response.command_type, "OsInfo");
     }
 }
 
@@ -224,7 +227,7 @@ fn stopping_is_final_and_says_so_to_commands() {
     assert_eq!(bench.machine.phase(), Phase::Stopping);
     let command = json!({"type": "SafeCommand", "id": "s", "command_type": {"action": "OsInfo"}});
     let command = HostMessage::parse(command.to_string().as_bytes()).unwrap();
-    let effects = bench.on(Input::Message(command));
+    let effects = bench.on(message(command));
     let [Effect::Answer(AgentBody::Response(response))] = effects.as_slice() else { panic!("{effects:?}") };
     assert_eq!(response.error_code, Some(ErrorCode::ShuttingDown));
 }

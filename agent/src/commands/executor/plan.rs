@@ -1,0 +1,178 @@
+//! From a command to what will run: legal, permitted, with a time of its own. Nothing has started yet.
+
+use std::time::Duration;
+
+use infini_protocol::ErrorCode;
+use infini_protocol::host::{SafeCommand, Script, Timeout, UnsafeCommand};
+
+use super::{CommandLimits, Tools};
+use crate::commands::action::{Action, CHANGE_TIME, Context, Running};
+use crate::commands::ids;
+use crate::commands::outcome::CommandError;
+use crate::commands::policy::{
+    Permit, Policy, RawCommand, RawScript, Request, SCRIPT, Setting, Subject, process_facts,
+};
+use crate::commands::spec;
+use crate::commands::unsafe_executor::{self, Prepared};
+
+/// The longest id: what people and programs use as one has some 36 characters.
+const LONGEST_ID: usize = 256;
+
+/// The agent answers earlier than the host's own timer ends by this, or by a tenth of the time where that is less.
+const HEAD_START: Duration = Duration::from_millis(500);
+
+/// A command that may run.
+pub struct Plan {
+    /// From its receipt to its answer.
+    pub time: Duration,
+    /// For the end of `stderr`.
+    pub note: Option<String>,
+    /// The rule that permits it.
+    pub rule: String,
+    /// Starts it.
+    pub run: Box<dyn FnOnce(Context) -> Running + Send>,
+}
+
+/// Plans an action.
+pub fn safe(
+    command: &SafeCommand,
+    policy: &Policy,
+    limits: &CommandLimits,
+    tools: &Tools,
+) -> Result<Plan, CommandError> {
+    check_id(&command.id)?;
+    let name = command.command_type.action.as_str();
+    let Some(spec) = spec(name) else {
+        let sentence = format!("no action has the name {:?}", brief(name));
+        return Err(CommandError::new(ErrorCode::UnknownCommand, sentence));
+    };
+    let (time, note) = time(command.timeout.as_ref(), spec.default_time, limits)?;
+    let action = (spec.parse)(command)?;
+    let subjects = subjects(action.as_ref(), tools);
+    let kind = action.kind().unwrap_or(spec.kind);
+    let Permit { rule, .. } = policy.decide(&Request::Action { name, kind, subjects: &subjects })?;
+    Ok(Plan { time, note, rule, run: Box::new(move |context| action.run(context)) })
+}
+
+fn subjects(action: &dyn Action, tools: &Tools) -> Vec<Subject> {
+    let look_up = |pid| process_facts(&tools.roots.proc, pid);
+    action.targets().into_iter().map(|target| Subject::from_target(target, look_up)).collect()
+}
+
+/// Plans a raw command.
+pub fn raw(command: &UnsafeCommand, policy: &Policy, limits: &CommandLimits) -> Result<Plan, CommandError> {
+    check_id(&command.id)?;
+    let (time, note) = time(command.timeout.as_ref(), CHANGE_TIME, limits)?;
+    let setting = Setting {
+        working_dir: command.working_dir.as_deref(),
+        has_variables: command.env_vars.as_ref().is_some_and(|variables| !variables.is_empty()),
+        run_as: command.run_as.as_deref(),
+    };
+    let asked = RawCommand { line: &command.raw_command, shell: command.shell.as_deref(), setting };
+    let Permit { rule, direct } = policy.decide(&Request::Raw(asked))?;
+    let prepared = match direct {
+        Some(direct) => unsafe_executor::direct(command, direct)?,
+        None => unsafe_executor::shell(command)?,
+    };
+    Ok(Plan { time, note, rule, run: run(prepared) })
+}
+
+/// Plans a script.
+pub fn script(script: &Script, policy: &Policy, limits: &CommandLimits) -> Result<Plan, CommandError> {
+    check_id(&script.execution_id)?;
+    let (time, note) = time(script.timeout_seconds.as_ref(), CHANGE_TIME, limits)?;
+    let setting =
+        Setting { working_dir: None, has_variables: script.input_values.is_some(), run_as: script.run_as.as_deref() };
+    let asked = RawScript {
+        action: SCRIPT,
+        sha256: ids::digest(script.script_content.as_bytes()),
+        shell: script.shell.as_deref().unwrap_or(unsafe_executor::DEFAULT_SHELL),
+        setting,
+    };
+    let Permit { rule, .. } = policy.decide(&Request::Script(asked))?;
+    Ok(Plan { time, note, rule, run: run(unsafe_executor::script(script)?) })
+}
+
+fn run(prepared: Prepared) -> Box<dyn FnOnce(Context) -> Running + Send> {
+    Box::new(move |context| {
+        Box::pin(async move {
+            match prepared.program().await {
+                Ok(program) => context.programs.run(program, context.stop.clone()).await.into(),
+                Err(error) => error.into(),
+            }
+        })
+    })
+}
+
+fn check_id(id: &str) -> Result<(), CommandError> {
+    if id.is_empty() || id.len() > LONGEST_ID || id.chars().any(char::is_control) {
+        let sentence = format!("an id has 1 to {LONGEST_ID} bytes and no control characters");
+        return Err(CommandError::new(ErrorCode::InvalidParameters, sentence));
+    }
+    Ok(())
+}
+
+/// The time from receipt to answer, and what to tell of it.
+fn time(
+    asked: Option<&Timeout>,
+    default: Duration,
+    limits: &CommandLimits,
+) -> Result<(Duration, Option<String>), CommandError> {
+    let asked = match asked {
+        Some(timeout) => {
+            timeout.get().map_err(|error| CommandError::new(ErrorCode::InvalidParameters, error.to_string()))?
+        }
+        None => default,
+    };
+    let time = asked.min(limits.max_timeout);
+    let note = (time < asked)
+        .then(|| format!("infiniservice: {} s were asked for, {} s are the most", asked.as_secs(), time.as_secs()));
+    Ok((time - HEAD_START.min(time / 10), note))
+}
+
+fn brief(name: &str) -> &str {
+    &name[..name.floor_char_boundary(64)]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn time_of(timeout: serde_json::Value) -> Result<(Duration, bool), ErrorCode> {
+        let timeout: Option<Timeout> = serde_json::from_value(timeout).unwrap();
+        let found =
+            time(timeout.as_ref(), Duration::from_secs(30), &CommandLimits::of(&crate::config::Config::default()));
+        found.map(|(time, note)| (time, note.is_some())).map_err(|error| error.code)
+    }
+
+    #[test]
+    fn the_answer_comes_before_the_hosts_own_timer_ends() {
+        for (timeout, milliseconds, clamped) in [
+            (json!(null), 29_500, false),
+            (json!(1), 900, false),
+            (json!(3), 2_700, false),
+            (json!(5), 4_500, false),
+            (json!(60), 59_500, false),
+            (json!(3600), 3_599_500, false),
+            (json!(3601), 3_599_500, true),
+            (json!(u64::MAX), 3_599_500, true),
+        ] {
+            assert_eq!(time_of(timeout.clone()), Ok((Duration::from_millis(milliseconds), clamped)), "{timeout}");
+        }
+        for timeout in [json!(0), json!(-1), json!(1.5), json!("5"), json!([5])] {
+            assert_eq!(time_of(timeout.clone()), Err(ErrorCode::InvalidParameters), "{timeout}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_short_and_printable() {
+        for id in ["1", "é1", "6f1c1b1e-2f7e-4a55-9f0e-3a2f6d1c9b10", &"x".repeat(256)] {
+            assert!(check_id(id).is_ok(), "{id:?}");
+        }
+        for id in ["", "a\nb", "\0script e", "\u{7f}", &"x".repeat(257)] {
+            assert!(check_id(id).is_err(), "{id:?}");
+        }
+    }
+}

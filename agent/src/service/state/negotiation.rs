@@ -1,0 +1,141 @@
+//! What version 2 adds: which host's process speaks, and what both agreed on. Only what both sides named is on.
+
+use infini_protocol::host::{HandshakeAck, Hello, Sessions};
+
+/// What this agent offers beyond version 1, with and without raw commands.
+pub const CAPABILITIES: &[&str] = &["metrics", "safe_commands", "scripts", "cancel"];
+
+/// What is offered besides where raw commands are permitted.
+pub const RAW_CAPABILITY: &str = "unsafe_commands";
+
+/// A line that names another session of the agent: it was meant for an earlier process, or for the machine that a snapshot was taken of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OtherSession;
+
+/// Where the two sides stand with each other.
+#[derive(Debug, Default)]
+pub struct Negotiation {
+    /// The host's process that said `hello` last.
+    announced: Option<String>,
+    /// What is on, and since when: the host's `handshake_ack`.
+    enabled: Vec<String>,
+}
+
+impl Negotiation {
+    /// A signed line came with these sessions; `own` is the agent's.
+    ///
+    /// # Errors
+    /// Where it names another session of the agent. Whatever it says, nothing of it may be done.
+    pub fn heard(&mut self, sessions: &Sessions, own: &str) -> Result<(), OtherSession> {
+        if sessions.session_id.as_deref().is_some_and(|named| named != own) {
+            return Err(OtherSession);
+        }
+        // Another host speaks: one of version 1, or one that has not said hello.
+        if sessions.host_session_id.is_none() || sessions.host_session_id != self.announced {
+            self.enabled.clear();
+        }
+        Ok(())
+    }
+
+    /// A host begins.
+    pub fn hello(&mut self, hello: &Hello) {
+        self.announced = Some(hello.host_session_id.clone());
+        self.enabled.clear();
+    }
+
+    /// A host ends the negotiation. What it names and this agent did not is left off.
+    pub fn acknowledged(&mut self, ack: HandshakeAck) {
+        if self.announced.as_ref() == Some(&ack.host_session_id) {
+            let offered = |name: &String| CAPABILITIES.contains(&name.as_str()) || name == RAW_CAPABILITY;
+            self.enabled = ack.enabled.into_iter().filter(offered).collect();
+        }
+    }
+
+    /// Whether both sides want it.
+    #[must_use]
+    pub fn is_on(&self, capability: &str) -> bool {
+        self.enabled.iter().any(|name| name == capability)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use infini_protocol::Timestamp;
+
+    use super::*;
+
+    const OWN: &str = "agent-1";
+
+    fn sessions(host: Option<&str>, agent: Option<&str>) -> Sessions {
+        Sessions { host_session_id: host.map(str::to_owned), session_id: agent.map(str::to_owned) }
+    }
+
+    fn hello(host: &str) -> Hello {
+        Hello { host_session_id: host.to_owned(), protocol_version: 2, capabilities: vec!["cancel".to_owned()] }
+    }
+
+    fn ack(host: &str, enabled: &[&str]) -> HandshakeAck {
+        HandshakeAck {
+            host_session_id: host.to_owned(),
+            protocol_version: 2,
+            enabled: enabled.iter().map(|&name| name.to_owned()).collect(),
+            host_version: "1".to_owned(),
+            time: Timestamp::from_unix_ms(0),
+        }
+    }
+
+    fn negotiated() -> Negotiation {
+        let mut negotiation = Negotiation::default();
+        negotiation.hello(&hello("host-1"));
+        negotiation.acknowledged(ack("host-1", &["cancel", "compression"]));
+        negotiation
+    }
+
+    #[test]
+    fn only_what_both_name_is_on() {
+        let negotiation = negotiated();
+        assert!(negotiation.is_on("cancel"));
+        assert!(!negotiation.is_on("compression") && !negotiation.is_on("scripts"));
+    }
+
+    #[test]
+    fn an_acknowledgement_of_somebody_else_switches_nothing_on() {
+        let mut negotiation = Negotiation::default();
+        negotiation.acknowledged(ack("host-1", &["cancel"]));
+        assert!(!negotiation.is_on("cancel"), "nobody said hello");
+        negotiation.hello(&hello("host-1"));
+        negotiation.acknowledged(ack("host-2", &["cancel"]));
+        assert!(!negotiation.is_on("cancel"));
+    }
+
+    #[test]
+    fn a_line_of_the_same_sessions_leaves_it_on() {
+        let mut negotiation = negotiated();
+        assert_eq!(negotiation.heard(&sessions(Some("host-1"), Some(OWN)), OWN), Ok(()));
+        assert!(negotiation.is_on("cancel"));
+    }
+
+    #[test]
+    fn a_line_of_another_host_switches_all_off() {
+        for other in [sessions(None, None), sessions(Some("host-2"), Some(OWN)), sessions(None, Some(OWN))] {
+            let mut negotiation = negotiated();
+            assert_eq!(negotiation.heard(&other, OWN), Ok(()), "{other:?}");
+            assert!(!negotiation.is_on("cancel"), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_for_another_session_of_the_agent_is_for_nobody() {
+        let mut negotiation = negotiated();
+        assert_eq!(negotiation.heard(&sessions(Some("host-1"), Some("agent-0")), OWN), Err(OtherSession));
+        assert!(negotiation.is_on("cancel"), "who replays must not switch anything");
+        assert_eq!(Negotiation::default().heard(&sessions(None, Some("agent-0")), OWN), Err(OtherSession));
+    }
+
+    #[test]
+    fn a_new_hello_begins_anew() {
+        let mut negotiation = negotiated();
+        negotiation.hello(&hello("host-1"));
+        assert!(!negotiation.is_on("cancel"));
+    }
+}
