@@ -1,5 +1,6 @@
 //! Which file systems are really mounted: `/proc/self/mountinfo`.
 
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -63,8 +64,12 @@ struct Line<'t> {
 /// which the kernel lists them. `on_device` are the types of [`types_on_devices`].
 pub fn select(mountinfo: &[u8], on_device: impl Fn(&str) -> bool) -> Vec<Mount> {
     let all: Vec<Line<'_>> = lines(mountinfo).filter_map(parse).collect();
+    let mut tree = Tree::new(&all);
     let mut chosen: Vec<&Line<'_>> = Vec::new();
-    for line in all.iter().filter(|line| holds_data(line.filesystem, &on_device) && is_reachable(line, &all)) {
+    for line in all.iter().filter(|line| holds_data(line.filesystem, &on_device)) {
+        if !tree.is_reachable(line) {
+            continue;
+        }
         match chosen.iter_mut().find(|other| other.device == line.device) {
             Some(other) if precedence(line) < precedence(other) => *other = line,
             Some(_) => {}
@@ -95,24 +100,59 @@ fn holds_data(filesystem: &str, on_device: impl Fn(&str) -> bool) -> bool {
     WITHOUT_DEVICE.contains(&filesystem) || on_device(filesystem) && !IMAGES.contains(&filesystem)
 }
 
-/// Whether the mount point leads to this mount and not to one that was mounted over it or over a directory above it.
-fn is_reachable(line: &Line<'_>, all: &[Line<'_>]) -> bool {
-    let is_covered = all.iter().any(|other| other.parent == line.id && other.mount_point == line.mount_point);
-    let mut below = line;
-    // A chain of parents cannot be longer than the list; the bound is for lists that are not as they should be.
-    let is_bypassed = (0..all.len()).any(|_| {
-        let hides = |other: &Line<'_>| {
-            other.parent == below.parent
-                && other.mount_point != below.mount_point
-                && below.mount_point.starts_with(&other.mount_point)
-        };
-        if all.iter().any(hides) {
-            return true;
+/// How mounts lie upon each other. A container host has thousands, so each is looked at once.
+struct Tree<'a> {
+    by_id: HashMap<u64, &'a Line<'a>>,
+    /// The mount points of the mounts whose parent has the id.
+    children: HashMap<u64, HashSet<&'a Path>>,
+    /// Whether something is mounted over a directory above the mount, or above one that it lies in.
+    bypassed: HashMap<u64, bool>,
+}
+
+impl<'a> Tree<'a> {
+    fn new(all: &'a [Line<'a>]) -> Self {
+        let mut children: HashMap<u64, HashSet<&Path>> = HashMap::new();
+        for line in all {
+            children.entry(line.parent).or_default().insert(&line.mount_point);
         }
-        below = all.iter().find(|other| other.id == below.parent).unwrap_or(below);
-        false
-    });
-    !is_covered && !is_bypassed
+        let by_id = all.iter().map(|line| (line.id, line)).collect();
+        Self { by_id, children, bypassed: HashMap::new() }
+    }
+
+    /// Whether the mount point leads to this mount and not to one that was mounted over it or over a directory above it.
+    fn is_reachable(&mut self, line: &'a Line<'a>) -> bool {
+        let is_covered = self.has_child(line.id, &line.mount_point);
+        !is_covered && !self.is_bypassed(line)
+    }
+
+    fn has_child(&self, parent: u64, mount_point: &Path) -> bool {
+        self.children.get(&parent).is_some_and(|points| points.contains(mount_point))
+    }
+
+    /// Climbs from a mount to those that it lies in, as far as nothing is known of them yet.
+    fn is_bypassed(&mut self, line: &'a Line<'a>) -> bool {
+        let mut climbed = Vec::new();
+        let mut next = Some(line);
+        let mut is_bypassed = false;
+        while let Some(line) = next {
+            if let Some(known) = self.bypassed.get(&line.id) {
+                is_bypassed = *known;
+                break;
+            }
+            // For now: a list that is not as it should be may lead in a circle.
+            self.bypassed.insert(line.id, false);
+            climbed.push(line.id);
+            if line.mount_point.ancestors().skip(1).any(|above| self.has_child(line.parent, above)) {
+                is_bypassed = true;
+                break;
+            }
+            next = self.by_id.get(&line.parent).copied();
+        }
+        for id in climbed {
+            self.bypassed.insert(id, is_bypassed);
+        }
+        is_bypassed
+    }
 }
 
 /// `36 35 98:0 /root /mnt rw,noatime master:1 - ext3 /dev/root rw`, with any number of fields before the dash.
@@ -190,6 +230,19 @@ mod tests {
             6 1 0:10 / /srv/a rw - tmpfs tmpfs rw\n\
             7 6 8:5 / /srv/a/b rw - ext4 /dev/sda5 rw\n";
         assert_eq!(mount_points(mountinfo), ["/", "/srv/a/b"]);
+    }
+
+    /// A container host: what took the square of the mounts for each of them would not end here.
+    #[test]
+    fn twenty_thousand_mounts_are_no_trouble() {
+        let mut mountinfo = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n".to_owned();
+        for id in 2..20_000 {
+            // A chain of mounts in each other, and one of them is covered.
+            let parent = if id % 2 == 0 { 1 } else { id - 2 };
+            mountinfo.push_str(&format!("{id} {parent} 8:2 / /var/lib/pods/{id}/volume rw - ext4 /dev/sda2 rw\n"));
+        }
+        mountinfo.push_str("30000 1 0:9 / /var/lib/pods/2 rw - tmpfs tmpfs rw\n");
+        assert_eq!(mount_points(&mountinfo), ["/", "/var/lib/pods/3/volume"]);
     }
 
     #[test]
