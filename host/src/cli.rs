@@ -36,7 +36,7 @@ Configuration ($XDG_CONFIG_HOME/infinihost/config.toml, else /etc/infinihost/con
   [vm.web]
   socket = \"/run/vm/web.sock\"
   vm_id = \"4c4c4544-0042-3510-8052-b4c04f4a4d31\"
-  secret_file = \"web.secret\"       # mode 0600; one newline at its end is not part of the secret
+  secret_file = \"web.secret\"       # mode 0600; one line end after it is not part of the secret
 
 Exit codes:
   0   done

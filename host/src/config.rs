@@ -195,7 +195,7 @@ impl Config {
     }
 }
 
-/// The secret in a file that nobody else can read, without one `\n` at its end.
+/// The secret in a file that nobody else can read, without one line end after it.
 ///
 /// # Errors
 /// Where the file cannot be read, others can read it, or it holds no secret.
@@ -212,8 +212,7 @@ pub fn read_secret(path: &Path) -> Result<Key, ConfigError> {
     if secret.len() as u64 > MAX_SECRET_BYTES {
         return Err(ConfigError::TooLong { path: path.to_owned() });
     }
-    let bytes = secret.strip_suffix(b"\n").unwrap_or(&secret);
-    Key::new(bytes).map_err(|source| ConfigError::Empty { path: path.to_owned(), source })
+    Key::from_provisioned(&secret).map_err(|source| ConfigError::Empty { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -47,6 +47,16 @@ impl Key {
         }
     }
 
+    /// The secret as people keep one, in a file or a variable: one line end after it, which editors and `echo` add and nobody means, is
+    /// not part of it. Both sides read it so.
+    ///
+    /// # Errors
+    /// Where nothing is left.
+    pub fn from_provisioned(bytes: &[u8]) -> Result<Self, EmptySecret> {
+        let line = bytes.strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        Self::new(line.unwrap_or(bytes))
+    }
+
     /// The secret of one machine out of this master secret: the hex of HMAC-SHA256(master, vm_id).
     #[must_use]
     pub fn derive(&self, vm_id: &str) -> Self {

@@ -205,3 +205,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn one_line_end_after_a_provisioned_secret_is_not_part_of_it() {
+    let secret = |bytes: &[u8]| Key::from_provisioned(bytes).map(|key| key.expose().to_vec());
+    for (bytes, expected) in [
+        (&b"abc"[..], &b"abc"[..]),
+        (b"abc\n", b"abc"),
+        (b"abc\r\n", b"abc"),
+        (b"abc\n\n", b"abc\n"),
+        (b"abc\r", b"abc\r"),
+        (b"abc\n\r\n", b"abc\n"),
+        (b" abc ", b" abc "),
+    ] {
+        assert_eq!(secret(bytes).unwrap(), expected, "{bytes:?}");
+    }
+    for nothing in [&b""[..], b"\n", b"\r\n"] {
+        assert!(secret(nothing).is_err(), "{nothing:?}");
+    }
+}

@@ -93,10 +93,7 @@ pub fn find(
 }
 
 fn found(secret: &[u8], origin: String) -> Result<Found, SecretError> {
-    // Editors and `echo` end a file with a line break that nobody means as part of the secret.
-    let secret = secret.strip_suffix(b"\n").unwrap_or(secret);
-    let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
-    match Key::new(secret) {
+    match Key::from_provisioned(secret) {
         Ok(key) => Ok(Found { key, origin }),
         Err(_) => Err(SecretError::Empty { origin }),
     }
