@@ -70,7 +70,8 @@ pub fn examine(loaded: &Loaded, secret: &Result<Option<Found>, SecretError>, roo
     findings.push(secret_finding(loaded, secret));
     let ports = match &loaded.config.communication.device {
         Some(endpoint) => {
-            findings.extend(endpoint_findings(endpoint, &DeviceRoots::default(), linux::host_attached));
+            let borrow = borrow_policy(&loaded.config, &trust);
+            findings.extend(endpoint_findings(endpoint, &DeviceRoots::default(), borrow, linux::host_attached));
             None
         }
         None => {

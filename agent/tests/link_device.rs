@@ -154,9 +154,50 @@ async fn only_devices_are_opened() {
     let file = machine.folder.path().join("dev/file");
     let fifo = machine.folder.path().join("dev/fifo");
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
-    for path in [file, fifo, machine.folder.path().to_owned()] {
+    for path in [file, fifo, machine.folder.path().to_owned(), "/dev/null".into()] {
         let event = next(&mut device(&path)).await;
         assert!(matches!(event, LinkEvent::Unavailable { error: LinkError::NotADevice { .. }, .. }), "{event:?}");
+    }
+}
+
+/// A port that the configuration names, on that machine.
+fn configured(machine: &Machine, node: &str, borrow: BorrowPolicy) -> VirtioSerial {
+    let endpoint = Some(Endpoint::Device(machine.folder.path().join("dev").join(node)));
+    VirtioSerial::spawn(LinkSettings { endpoint, borrow, roots: machine.roots(), ..LinkSettings::default() })
+}
+
+#[tokio::test]
+async fn a_configured_port_keeps_the_rules_of_a_found_one() {
+    let (machine, host) = (Machine::new(), Pty::new());
+    machine.node("vport0p1", &host.slave);
+    machine.name("vport0p1", "com.redhat.spice.0");
+    let others = next(&mut configured(&machine, "vport0p1", BorrowPolicy::Allowed)).await;
+    assert!(matches!(others, LinkEvent::Unavailable { error: LinkError::BelongsToOther { .. }, .. }), "{others:?}");
+
+    machine.name("vport0p1", "org.qemu.guest_agent.0");
+    let locked = next(&mut configured(&machine, "vport0p1", BorrowPolicy::NoSecret)).await;
+    assert!(matches!(locked, LinkEvent::Unavailable { error: LinkError::BorrowNeedsSecret { .. }, .. }), "{locked:?}");
+    let mut link = configured(&machine, "vport0p1", BorrowPolicy::Allowed);
+    assert!(opened(&mut link).await.1, "it is borrowed");
+}
+
+#[tokio::test]
+async fn a_port_is_given_back_when_the_qemu_guest_agent_is_installed() {
+    for configure in [false, true] {
+        let (machine, host) = (Machine::new(), Pty::new());
+        fs::create_dir_all(machine.folder.path().join("usr/sbin")).unwrap();
+        machine.node("vport0p1", &host.slave);
+        machine.name("vport0p1", "org.qemu.guest_agent.0");
+        let mut link = match configure {
+            true => configured(&machine, "vport0p1", BorrowPolicy::Allowed),
+            false => machine.link(BorrowPolicy::Allowed),
+        };
+        assert!(opened(&mut link).await.1, "it is borrowed");
+        attached(&mut link).await;
+        machine.write("usr/sbin/other", "");
+        machine.write("usr/sbin/qemu-ga", "");
+        let closed = next(&mut link).await;
+        assert!(matches!(closed, LinkEvent::Closed { error: LinkError::GuestAgentInstalled { .. } }), "{closed:?}");
     }
 }
 

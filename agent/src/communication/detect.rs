@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::error::{Holder, LinkError};
 use super::platform;
+pub use super::platform::is_port;
 
 /// The name of the port that hypervisors make for this agent.
 pub const PORT_NAME: &str = "org.infinibay.agent";
@@ -164,6 +165,24 @@ pub fn survey_with_holders(roots: &DeviceRoots, policy: BorrowPolicy) -> Survey 
 #[must_use]
 pub fn inspect(roots: &DeviceRoots, path: &Path) -> PortFacts {
     platform::inspect(roots, path)
+}
+
+/// The same rules for a device that the configuration names: nobody is robbed of a port by a setting. What is no virtio-serial port, or one
+/// without a name, is ours because the administrator says so. Gives the port's name and how it ranks.
+///
+/// # Errors
+/// Where the port is somebody else's, or may not be borrowed.
+pub fn judge_configured(
+    roots: &DeviceRoots,
+    path: &Path,
+    policy: BorrowPolicy,
+) -> Result<(Option<String>, Rank), LinkError> {
+    let port = inspect(roots, path);
+    if port.name.is_none() {
+        return Ok((None, Rank::Named));
+    }
+    let facts = Facts { guest_agent: platform::installed_guest_agent(roots), ..Facts::default() };
+    judge_port(&port, &facts, policy).map(|rank| (port.name, rank))
 }
 
 /// The rules, over facts alone.

@@ -9,7 +9,8 @@ mod vsock;
 mod watch;
 
 pub(super) use connect::{connect_unix, connect_vsock, open_device};
-pub(super) use facts::{holders, inspect, read_facts};
+pub use facts::is_port;
+pub(super) use facts::{holders, inspect, installed_guest_agent, read_facts};
 pub(super) use listener::Listener;
 pub(super) use port::{Port, PortIo};
 pub(super) use ready::{Readiness, Ready};

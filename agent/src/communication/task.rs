@@ -1,13 +1,13 @@
 //! The link's task: finds a port, serves it, and finds the next when it is lost.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
-use super::detect::{self, Candidate};
+use super::detect::{self, Candidate, Rank};
 use super::endpoint::Endpoint;
 use super::error::LinkError;
 use super::exchange::Exchange;
@@ -121,9 +121,13 @@ impl LinkTask {
 
     async fn open(&mut self) -> Result<Opened, Failure> {
         let Some(endpoint) = self.settings.endpoint.clone() else { return self.open_detected() };
-        let description = PortDescription { endpoint: endpoint.clone(), name: None, borrowed: false };
+        let mut description = PortDescription { endpoint: endpoint.clone(), name: None, borrowed: false };
         let port = match &endpoint {
-            Endpoint::Device(path) => platform::open_device(path, &self.settings.roots)?,
+            Endpoint::Device(path) => {
+                let (name, rank) = detect::judge_configured(&self.settings.roots, path, self.settings.borrow)?;
+                description = PortDescription { name, borrowed: rank != Rank::Named, ..description };
+                platform::open_device(path, &self.settings.roots)?
+            }
             Endpoint::Unix(path) => platform::connect_unix(path)?,
             Endpoint::Vsock { cid, port } => platform::connect_vsock(*cid, *port).await?,
             Endpoint::UnixListen(path) => {
@@ -193,13 +197,18 @@ impl LinkTask {
             Ok(session) => session,
             Err(source) => return Some(LinkError::Io { what: format!("watching {endpoint}"), source }),
         };
-        let mut watch = watch.filter(|_| description.borrowed);
+        // A port of our own stays ours; for another one it matters who comes.
+        let mut watch = match (description.borrowed, &self.settings.endpoint) {
+            (false, _) => None,
+            (true, None) => watch,
+            (true, Some(_)) => Watch::ports(&self.settings.roots).ok(),
+        };
         loop {
             return Some(match session.run(&mut self.exchange, watch.as_mut()).await {
                 End::Stopped => return None,
-                End::PortsChanged => match self.named_port_appeared() {
-                    true => LinkError::NamedPortAppeared { path: endpoint.path() },
-                    false => continue,
+                End::PortsChanged => match self.lost_claim(&endpoint.path()) {
+                    Some(reason) => reason,
+                    None => continue,
                 },
                 End::Silent => {
                     self.not_before.insert(endpoint.path(), Instant::now() + LEAVE_ALONE);
@@ -214,9 +223,17 @@ impl LinkTask {
         }
     }
 
-    fn named_port_appeared(&self) -> bool {
-        let survey = detect::survey(&self.settings.roots, self.settings.borrow);
-        survey.chosen().is_some_and(|chosen| !chosen.borrowed())
+    /// Why a borrowed port is to be given back, if it is.
+    fn lost_claim(&self, path: &Path) -> Option<LinkError> {
+        let (roots, borrow) = (&self.settings.roots, self.settings.borrow);
+        if self.settings.endpoint.is_some() {
+            return detect::judge_configured(roots, path, borrow).err();
+        }
+        let survey = detect::survey(roots, borrow);
+        if survey.chosen().is_some_and(|chosen| !chosen.borrowed()) {
+            return Some(LinkError::NamedPortAppeared { path: path.to_owned() });
+        }
+        survey.rejected.into_iter().find(|port| port.path == path).map(|port| port.reason)
     }
 
     /// One host after another.

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::{Finding, linux};
 use crate::auth::secret::{Found, SecretError};
-use crate::communication::detect::{Candidate, PORT_NAME, PortFacts, Rank, Survey, inspect};
-use crate::communication::{DeviceRoots, Endpoint, LinkError};
+use crate::communication::detect::{Candidate, PortFacts, Rank, Survey, inspect, judge_configured};
+use crate::communication::{BorrowPolicy, DeviceRoots, Endpoint, LinkError};
 use crate::config::{Auth, Loaded};
 
 /// Where the configuration came from and what in it makes no sense.
@@ -44,10 +44,15 @@ pub fn secret_finding(loaded: &Loaded, secret: &Result<Option<Found>, SecretErro
 }
 
 /// The way to the host that the configuration names.
-pub fn endpoint_findings(endpoint: &Endpoint, roots: &DeviceRoots, host_attached: HostProbe) -> Vec<Finding> {
+pub fn endpoint_findings(
+    endpoint: &Endpoint,
+    roots: &DeviceRoots,
+    borrow: BorrowPolicy,
+    host_attached: HostProbe,
+) -> Vec<Finding> {
     let as_configured = || Finding::ok("port", format!("{endpoint}, as configured"));
     match endpoint {
-        Endpoint::Device(path) => device_findings(path, roots, host_attached),
+        Endpoint::Device(path) => device_findings(path, roots, borrow, host_attached),
         Endpoint::Unix(path) if !path.exists() => vec![missing(path)],
         Endpoint::Unix(_) | Endpoint::UnixListen(_) | Endpoint::Vsock { .. } => vec![as_configured()],
     }
@@ -59,24 +64,24 @@ fn missing(path: &Path) -> Finding {
 }
 
 /// A device that the configuration names. It is opened only where it is this agent's by name and nobody has it.
-fn device_findings(path: &Path, roots: &DeviceRoots, host_attached: HostProbe) -> Vec<Finding> {
+fn device_findings(path: &Path, roots: &DeviceRoots, borrow: BorrowPolicy, host_attached: HostProbe) -> Vec<Finding> {
     let facts = inspect(roots, path);
     if !facts.exists {
         return vec![missing(path)];
     }
-    if let Some(error) = linux::why_not_opened(path) {
-        return vec![Finding::problem("port", error.to_string(), error.advice())];
-    }
-    let rank = if facts.name.as_deref() == Some(PORT_NAME) { Rank::Named } else { Rank::Unnamed };
-    let chosen = Candidate { path: path.to_owned(), name: facts.name.clone(), rank };
-    let name = facts.name.as_deref().map(|name| format!(" ({name})")).unwrap_or_default();
-    let port = match &facts.name {
-        Some(other) if rank != Rank::Named => {
-            let error = LinkError::BelongsToOther { path: path.to_owned(), name: other.clone() };
-            Finding::warning("port", format!("as configured, but {error}"), error.advice())
-        }
-        _ => Finding::ok("port", format!("{}{name}, as configured", path.display())),
+    let judged = match linux::why_not_opened(path, roots) {
+        Some(error) => Err(error),
+        None => judge_configured(roots, path, borrow),
     };
+    let (name, rank) = match judged {
+        Ok(judged) => judged,
+        Err(error) => return vec![Finding::problem("port", error.to_string(), error.advice())],
+    };
+    let told = name.as_deref().map(|name| format!(" ({name})")).unwrap_or_default();
+    let port = Finding::ok("port", format!("{}{told}, as configured", path.display()));
+    // Opened to see whether a host is there only where it is this agent's by name.
+    let rank = if name.is_some() { rank } else { Rank::Unnamed };
+    let chosen = Candidate { path: path.to_owned(), name, rank };
     vec![port, host(&chosen, Some(&facts), host_attached)]
 }
 
@@ -224,7 +229,7 @@ mod tests {
     }
 
     /// What is said of a device that the configuration names, when a process has it open.
-    fn configured(path: &Path, holder: Option<&str>) -> Vec<Finding> {
+    fn configured(path: &Path, is_port: bool, holder: Option<&str>) -> Vec<Finding> {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         if let Some(name) = holder {
@@ -232,22 +237,28 @@ mod tests {
             std::fs::write(at("proc/77/comm"), name).unwrap();
             std::os::unix::fs::symlink(path, at("proc/77/fd/3")).unwrap();
         }
+        if let Some(port) = path.file_name().filter(|_| is_port) {
+            std::fs::create_dir_all(at("sys/class/virtio-ports").join(port)).unwrap();
+        }
         let roots = DeviceRoots { dev: at("dev"), sys: at("sys"), proc: at("proc"), root: at("") };
-        endpoint_findings(&Endpoint::Device(path.to_owned()), &roots, |_| panic!("it must not be opened"))
+        let endpoint = Endpoint::Device(path.to_owned());
+        endpoint_findings(&endpoint, &roots, BorrowPolicy::NoSecret, |_| panic!("it must not be opened"))
     }
 
     #[test]
     fn a_configured_device_is_looked_at_like_any_other() {
-        let findings = configured(Path::new("/dev/null"), Some("minicom"));
+        let findings = configured(Path::new("/dev/null"), true, Some("minicom"));
         let busy = findings.iter().find(|finding| finding.level == Level::Problem);
         assert!(busy.is_some_and(|finding| finding.message.contains("minicom (pid 77)")), "{findings:?}");
 
-        let findings = configured(Path::new("/dev/null"), Some("infiniservice"));
+        let findings = configured(Path::new("/dev/null"), true, Some("infiniservice"));
         assert!(findings.iter().all(|finding| finding.level == Level::Ok), "{findings:?}");
 
-        let findings = configured(Path::new("/proc/version"), None);
-        assert!(findings[0].message.contains("neither a virtio-serial port nor a tty"), "{findings:?}");
-        assert_eq!(findings[0].level, Level::Problem);
+        for nothing in ["/proc/version", "/dev/null"] {
+            let findings = configured(Path::new(nothing), false, Some("bash"));
+            assert!(findings[0].message.contains("neither a virtio-serial port nor a tty"), "{findings:?}");
+            assert_eq!((findings.len(), findings[0].level), (1, Level::Problem));
+        }
     }
 
     #[test]

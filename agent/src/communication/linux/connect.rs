@@ -10,6 +10,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::termios::{OptionalActions, Termios};
 
 use super::facts::holders;
+use super::facts::is_port;
 use super::port::Port;
 use super::ready::Readiness;
 use super::vsock::VsockAddress;
@@ -28,7 +29,11 @@ pub fn open_device(path: &Path, roots: &DeviceRoots) -> Result<Port, LinkError> 
     }
     let descriptor = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
     if !rustix::termios::isatty(&descriptor) {
-        return Ok(Port::virtio(descriptor));
+        // Such as /dev/null, which takes every line and has nobody behind it.
+        return match is_port(roots, path) {
+            true => Ok(Port::virtio(descriptor)),
+            false => Err(LinkError::NotADevice { path: path.to_owned() }),
+        };
     }
     take_tty(&descriptor).map_err(failed)?;
     Ok(Port::connection(descriptor))

@@ -33,8 +33,26 @@ pub fn read_facts(roots: &DeviceRoots) -> Facts {
         driver_loaded: roots.sys.join("bus/virtio/drivers/virtio_console").is_dir(),
         consoles: consoles(&roots.sys),
         ports: ports(roots),
-        guest_agent: GUEST_AGENT_FILES.iter().map(|file| roots.root.join(file)).find(|file| file.exists()),
+        guest_agent: installed_guest_agent(roots),
     }
+}
+
+/// What shows that the QEMU guest agent is installed.
+pub fn installed_guest_agent(roots: &DeviceRoots) -> Option<PathBuf> {
+    GUEST_AGENT_FILES.iter().map(|file| roots.root.join(file)).find(|file| file.exists())
+}
+
+/// Where the QEMU guest agent would appear.
+pub fn guest_agent_folders(roots: &DeviceRoots) -> Vec<PathBuf> {
+    let folders = GUEST_AGENT_FILES.iter().filter_map(|file| Some(roots.root.join(Path::new(file).parent()?)));
+    let mut folders: Vec<_> = folders.collect();
+    folders.dedup();
+    folders
+}
+
+/// The names under which it would.
+pub fn is_guest_agent_file(name: &OsStr) -> bool {
+    GUEST_AGENT_FILES.iter().any(|file| Path::new(file).file_name() == Some(name))
 }
 
 /// The processes that have `device` open. Compares the links' text, which never touches the files that they name.
@@ -100,9 +118,24 @@ fn ports(roots: &DeviceRoots) -> Vec<PortFacts> {
 /// One device by its path, its symbolic links followed.
 pub fn inspect(roots: &DeviceRoots, path: &Path) -> PortFacts {
     let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let name = port_name(&roots.sys.join("class/virtio-ports").join(text(real.file_name())));
+    let name = sysfs_entry(roots, path).and_then(|entry| port_name(&entry));
     let holders = holders(roots, &real);
     PortFacts { path: path.to_owned(), holders, ..port(roots, real, name) }
+}
+
+/// Whether it is a virtio-serial port, named or not.
+pub fn is_port(roots: &DeviceRoots, path: &Path) -> bool {
+    sysfs_entry(roots, path).is_some()
+}
+
+/// What sysfs has of a device that is a virtio-serial port, its symbolic links followed where its own name is none.
+fn sysfs_entry(roots: &DeviceRoots, path: &Path) -> Option<PathBuf> {
+    let entry = |path: &Path| Some(roots.sys.join("class/virtio-ports").join(path.file_name()?));
+    [Some(path.to_owned()), fs::canonicalize(path).ok()]
+        .into_iter()
+        .flatten()
+        .filter_map(|path| entry(&path))
+        .find(|entry| entry.exists())
 }
 
 fn port(roots: &DeviceRoots, path: PathBuf, name: Option<String>) -> PortFacts {

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
+use super::facts::{guest_agent_folders, is_guest_agent_file};
 use super::ready::register;
 use crate::communication::detect::{DeviceRoots, PORT_NAME};
 
@@ -46,16 +47,23 @@ enum Names {
 impl Names {
     fn matter(&self, name: &OsStr) -> bool {
         match self {
-            Self::Ports => name.as_bytes().starts_with(b"vport") || name == "virtio-ports" || name == PORT_NAME,
+            Self::Ports => {
+                name.as_bytes().starts_with(b"vport")
+                    || name == "virtio-ports"
+                    || name == PORT_NAME
+                    || is_guest_agent_file(name)
+            }
             Self::These(wanted) => wanted.iter().any(|wanted| wanted == name),
         }
     }
 }
 
 impl Watch {
-    /// Watches for virtio-serial ports.
+    /// Watches for virtio-serial ports, and for the QEMU guest agent, which has the first claim on its own.
     pub fn ports(roots: &DeviceRoots) -> io::Result<Self> {
-        Self::new(Names::Ports, vec![roots.dev.clone(), roots.dev.join("virtio-ports")])
+        let mut folders = vec![roots.dev.clone(), roots.dev.join("virtio-ports")];
+        folders.extend(guest_agent_folders(roots));
+        Self::new(Names::Ports, folders)
     }
 
     /// Watches for one file.
