@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::outcome::{CommandError, Outcome};
 use super::process_runner::ProgramRunner;
+use super::service_control::ServiceManager;
 use super::stop::Stop;
 use super::validation::{PackageName, Pid, ServiceName, UserName};
 use crate::collector::linux::Roots;
@@ -152,6 +153,8 @@ pub struct Context {
     pub programs: Arc<dyn ProgramRunner>,
     /// Where the machine's files are.
     pub roots: Arc<Roots>,
+    /// Who starts and stops services.
+    pub services: Arc<dyn ServiceManager>,
 }
 
 /// The action that the fields of a command describe. Fields that it does not have are ignored.

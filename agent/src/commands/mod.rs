@@ -4,7 +4,10 @@ pub mod action;
 pub mod executor;
 pub mod outcome;
 pub mod process_runner;
+pub mod service_control;
 pub mod stop;
+#[cfg(test)]
+pub mod testing;
 pub mod validation;
 
 /// The actions of safe commands, by name, sorted.

@@ -24,6 +24,8 @@ pub struct Program {
     pub run_as: Option<Account>,
     /// What it reads from standard input.
     pub stdin: Stdin,
+    /// What it has started stays when it ends: it starts a daemon.
+    pub outlives: bool,
 }
 
 /// What a program reads from standard input.
@@ -72,6 +74,7 @@ impl Program {
             working_dir: None,
             run_as: None,
             stdin: Stdin::Null,
+            outlives: false,
         }
     }
 }
