@@ -16,7 +16,7 @@ mod provider;
 mod rate;
 mod roster;
 mod schedule;
-mod service;
+pub mod service;
 mod settings;
 
 use std::collections::BTreeMap;

@@ -18,11 +18,14 @@ use crate::auth::{Authenticator, Trust};
 use crate::clock;
 use crate::collector::DataCollector;
 use crate::collector::linux::{LinuxCollector, Roots};
-use crate::commands::executor::{CommandExecutor, CommandLimits, Tools};
+use crate::commands::action::Context;
+use crate::commands::executor::{CommandExecutor, CommandLimits};
 use crate::commands::ids::Ids;
 use crate::commands::policy::Asking;
 use crate::commands::policy::Policy;
 use crate::commands::process_runner::Runner;
+use crate::commands::service_control;
+use crate::commands::stop::Stop;
 use crate::communication::{BorrowPolicy, LinkSettings, VirtioSerial};
 use crate::config::settings::SETTINGS;
 use crate::config::{Auth, Config, ConfigError, DEFAULT_FILE, Layers, Loaded};
@@ -267,7 +270,7 @@ fn assemble(start: Start, loaded: Loaded, reload_level: impl Fn(&Loaded) + 'stat
         communication: VirtioSerial::spawn(link),
         authenticator: Authenticator::new(trust, journal(&config.state_dir)),
         audit: AuditFile::new(config.state_dir.join("auth.log")),
-        command_executor: CommandExecutor::new(CommandLimits::of(config), policy, ids, tools()),
+        command_executor: CommandExecutor::new(CommandLimits::of(config), policy, ids, context()),
         machine,
         supervisor: Supervisor::connect()?,
         reload: Box::new(move |_| {
@@ -298,11 +301,13 @@ pub(crate) fn borrow_policy(config: &Config, trust: &Trust) -> BorrowPolicy {
 }
 
 /// What commands work with on this machine.
-fn tools() -> Tools {
-    Tools {
+fn context() -> Context {
+    Context {
+        stop: Stop::never(),
         programs: Arc::new(Runner::new()),
         roots: Arc::new(Roots::default()),
         collector: Arc::new(|| Box::new(LinuxCollector::new(Roots::default()))),
+        services: service_control::find(Path::new("/")),
     }
 }
 

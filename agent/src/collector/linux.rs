@@ -20,10 +20,10 @@ mod process_stat;
 mod process_table;
 mod roots;
 mod scan;
-mod service;
+pub mod service;
 mod socket_owner;
 mod socket_table;
-mod systemd;
+pub mod systemd;
 mod temperature;
 mod users;
 

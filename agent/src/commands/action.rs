@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::outcome::{CommandError, Outcome};
 use super::process_runner::ProgramRunner;
+use super::service_control::ServiceManager;
 use super::stop::Stop;
 use super::validation::{PackageName, Pid, ServiceName, UserName};
 use crate::collector::SystemMetricsProvider;
@@ -186,9 +187,17 @@ pub struct Context {
     pub roots: Arc<Roots>,
     /// Makes a collector that has seen nothing yet, on the thread that is going to use it.
     pub collector: Arc<dyn Fn() -> Box<dyn SystemMetricsProvider> + Send + Sync>,
+    /// Who starts and stops services.
+    pub services: Arc<dyn ServiceManager>,
 }
 
 impl Context {
+    /// The same for another command.
+    #[must_use]
+    pub fn stopping_at(&self, stop: Stop) -> Self {
+        Self { stop, ..self.clone() }
+    }
+
     /// Does on another thread what may block, and gives what it found. A panic there is an error here.
     pub async fn blocking<T: Send + 'static>(
         &self,

@@ -3,7 +3,6 @@
 mod plan;
 mod scripts;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use infini_protocol::ErrorCode;
@@ -16,10 +15,7 @@ use super::dispatch::{Dispatcher, Ended, Job, Ticket};
 use super::ids::{Digest, Ids, Known};
 use super::outcome::{CommandError, Outcome};
 use super::policy::Policy;
-use super::process_runner::ProgramRunner;
 use super::stop::Stop;
-use crate::collector::SystemMetricsProvider;
-use crate::collector::linux::Roots;
 use crate::communication::Reservation;
 use crate::config::Config;
 use plan::Plan;
@@ -93,28 +89,6 @@ impl CommandLimits {
     }
 }
 
-/// What commands work with, whoever they are.
-#[derive(Clone)]
-pub struct Tools {
-    /// Starts programs.
-    pub programs: Arc<dyn ProgramRunner>,
-    /// Where the machine's files are.
-    pub roots: Arc<Roots>,
-    /// Makes collectors.
-    pub collector: Arc<dyn Fn() -> Box<dyn SystemMetricsProvider> + Send + Sync>,
-}
-
-impl Tools {
-    fn context(&self, stop: Stop) -> Context {
-        Context {
-            stop,
-            programs: Arc::clone(&self.programs),
-            roots: Arc::clone(&self.roots),
-            collector: Arc::clone(&self.collector),
-        }
-    }
-}
-
 /// Takes commands and gives each its one answer.
 pub struct CommandExecutor {
     limits: CommandLimits,
@@ -122,15 +96,16 @@ pub struct CommandExecutor {
     ids: Ids,
     dispatcher: Dispatcher,
     scripts: Scripts,
-    tools: Tools,
+    /// Of the machine; each command gets it with a stop of its own.
+    context: Context,
 }
 
 impl CommandExecutor {
     /// An executor that runs nothing yet.
     #[must_use]
-    pub fn new(limits: CommandLimits, policy: Policy, ids: Ids, tools: Tools) -> Self {
+    pub fn new(limits: CommandLimits, policy: Policy, ids: Ids, context: Context) -> Self {
         let dispatcher = Dispatcher::new(limits.max_concurrent, MOST_WAITING);
-        Self { limits, policy, ids, dispatcher, scripts: Scripts::default(), tools }
+        Self { limits, policy, ids, dispatcher, scripts: Scripts::default(), context }
     }
 
     /// Takes a command. What is answered at once comes back; else the answer comes with [`CommandExecutor::next`].
@@ -167,7 +142,7 @@ impl CommandExecutor {
 
     fn plan(&self, work: &Work) -> Result<Plan, CommandError> {
         let plan = match work {
-            Work::Safe(command) => plan::safe(command, &self.policy, &self.limits, &self.tools)?,
+            Work::Safe(command) => plan::safe(command, &self.policy, &self.limits, &self.context.roots)?,
             Work::Raw(command) => plan::raw(command, &self.policy, &self.limits)?,
         };
         if self.dispatcher.has_room() {
@@ -179,10 +154,10 @@ impl CommandExecutor {
 
     fn enqueue(&mut self, ticket: Ticket, plan: Plan) {
         let deadline = ticket.received + plan.time;
-        let tools = self.tools.clone();
+        let context = self.context.clone();
         let note = plan.note;
         let start = move |stop: Stop| -> super::action::Running {
-            let running = (plan.run)(tools.context(stop));
+            let running = (plan.run)(context.stopping_at(stop));
             Box::pin(async move { with_note(running.await, note) })
         };
         self.dispatcher.enqueue(Job { ticket, deadline, start: Box::new(start) });

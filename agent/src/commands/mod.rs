@@ -9,8 +9,11 @@ pub mod outcome;
 pub mod policy;
 pub mod process_control;
 pub mod process_runner;
+pub mod service_control;
 pub mod stop;
 pub mod system_info;
+#[cfg(test)]
+pub mod testing;
 pub mod unsafe_executor;
 pub mod validation;
 
@@ -50,13 +53,13 @@ pub const ACTIONS: &[ActionSpec] = &[
     ActionSpec::read("ProcessList", process_control::list),
     ActionSpec::read("ProcessTop", process_control::top),
     ActionSpec::unavailable("RebootSystem", Kind::Change),
-    ActionSpec::unavailable("RestartServices", Kind::Change),
+    ActionSpec::change("RestartServices", service_control::restart),
     ActionSpec::unavailable("RunAllHealthChecks", Kind::Read),
     ActionSpec::windows("RunDefenderQuickScan", Kind::Change),
     ActionSpec::unavailable("RunHealthCheck", Kind::Read),
     ActionSpec::unavailable("RunMaintenanceTask", Kind::Change),
-    ActionSpec::unavailable("ServiceControl", Kind::Change),
-    ActionSpec::unavailable("ServiceList", Kind::Read),
+    ActionSpec::change("ServiceControl", service_control::control),
+    ActionSpec::read("ServiceList", service_control::list),
     ActionSpec::read("SystemInfo", system_info::system),
     ActionSpec::unavailable("UpdateSystemSoftware", Kind::Change),
     ActionSpec::read("UserList", system_info::users),

@@ -1,5 +1,7 @@
 //! When and why a command must end.
 
+use std::time::Duration;
+
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -31,6 +33,13 @@ impl Stop {
     pub fn at(deadline: Instant) -> (StopOrder, Self) {
         let (sender, orders) = watch::channel(None);
         (StopOrder(sender), Self { deadline, orders })
+    }
+
+    /// A stop that never comes: for what is not a command yet.
+    #[must_use]
+    pub fn never() -> Self {
+        // As far as a timer reaches and a clock can count.
+        Self::at(Instant::now() + Duration::from_secs(86_400 * 365 * 30)).1
     }
 
     /// When the time is over.
@@ -72,8 +81,6 @@ impl StopOrder {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,14 @@
 //! Types that only hold legal values. Text from the host becomes one of these before anything else happens.
+//!
+//! A legal name need not be the name of anything: whether there is such a package, service or mount point is for its manager's own
+//! list to say, and what acts on one asks there first.
+
+mod identity;
+mod package;
+mod service;
+#[cfg(test)]
+mod tests;
+mod text;
 
 use std::fmt;
 
@@ -29,8 +39,8 @@ macro_rules! name {
             type Error = Invalid;
 
             fn try_from(text: String) -> Result<Self, Invalid> {
-                $check(&text)?;
-                Ok(Self(text))
+                let kept = $check(&text)?;
+                Ok(Self(kept.to_owned()))
             }
         }
 
@@ -43,19 +53,50 @@ macro_rules! name {
 }
 
 name! {
-    /// A service's name as its manager knows it, such as `nginx` or `getty@tty1.service`.
-    ServiceName, service
+    /// A service's name as its manager knows it, such as `nginx` or `getty@tty1`. A `.service` at its end is left out, so that one
+    /// service has one name in every rule.
+    ServiceName, service::check
 }
 
 name! {
     /// A package's name, such as `libstdc++6` or, of another architecture, `libc6:i386`. Whether there is one of that name is for the
     /// package manager to say.
-    PackageName, package
+    PackageName, package::check
 }
 
 name! {
-    /// A user's login name.
-    UserName, user
+    /// A user's login name, such as `ada`; of a directory's user also `ada@example.org` or `EXAMPLE\ada`.
+    UserName, identity::user
+}
+
+name! {
+    /// A domain's name, such as `ad.example.org`.
+    DomainName, identity::domain
+}
+
+name! {
+    /// The name of a computer's account in a domain.
+    ComputerName, identity::computer
+}
+
+name! {
+    /// Where in a directory an account stands, such as `OU=Servers,DC=example,DC=org`.
+    OrganizationalUnit, identity::unit
+}
+
+name! {
+    /// Where a file system is mounted: an absolute path without detours. Whether one is mounted there is for the kernel to say.
+    MountPoint, text::mount_point
+}
+
+name! {
+    /// An environment variable's name.
+    EnvironmentName, text::environment
+}
+
+name! {
+    /// What packages are searched for: a few words, no pattern, no option.
+    SearchQuery, text::query
 }
 
 /// A process's number.
@@ -82,29 +123,36 @@ impl TryFrom<i64> for Pid {
     }
 }
 
-/// systemd's own bound for a unit's name (`UNIT_NAME_MAX`), and its characters less the backslash of escapes, which no manager but
-/// systemd reads.
-fn service(text: &str) -> Result<(), Invalid> {
-    check("service's name", text, 255, |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '@'))
-}
+/// How many entries of a list are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "i64")]
+pub struct ListLimit(usize);
 
-/// What Debian policy 5.6.7, RPM, Arch and Alpine allow together, and `:` before an architecture. `+` may stand at the end of a name
-/// (`g++`), `-` not: apt takes `name-` for an order to remove.
-fn package(text: &str) -> Result<(), Invalid> {
-    check("package's name", text, 200, |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '+' | ':'))?;
-    if text.ends_with(['-', '.', ':']) {
-        return Err(Invalid(format!("a package's name does not end with {:?}", &text[text.len() - 1..])));
+impl ListLimit {
+    /// No list of the protocol is longer.
+    pub const MOST: usize = 1000;
+
+    /// The number: 1 to [`Self::MOST`].
+    #[must_use]
+    pub const fn get(self) -> usize {
+        self.0
     }
-    Ok(())
 }
 
-/// As shadow's `useradd` allows them, with capitals and the dot, which directories bring.
-fn user(text: &str) -> Result<(), Invalid> {
-    check("user's name", text, 32, |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+impl TryFrom<i64> for ListLimit {
+    type Error = Invalid;
+
+    /// Who asks for more than there can be gets what there can be.
+    fn try_from(number: i64) -> Result<Self, Invalid> {
+        match usize::try_from(number) {
+            Ok(limit) if limit > 0 => Ok(Self(limit.min(Self::MOST))),
+            _ => Err(Invalid(format!("a limit is at least 1, not {number}"))),
+        }
+    }
 }
 
-/// A first character that no program takes for an option, a path or a pattern, and only legal ones after it.
-fn check(what: &str, text: &str, most: usize, legal: impl Fn(char) -> bool) -> Result<(), Invalid> {
+/// Neither empty nor too long, and only legal characters.
+fn characters(what: &str, text: &str, most: usize, legal: impl Fn(char) -> bool) -> Result<(), Invalid> {
     if text.is_empty() {
         return Err(Invalid(format!("a {what} is not empty")));
     }
@@ -114,6 +162,12 @@ fn check(what: &str, text: &str, most: usize, legal: impl Fn(char) -> bool) -> R
     if let Some(wrong) = text.chars().find(|&c| !legal(c)) {
         return Err(Invalid(format!("a {what} has no {wrong:?}")));
     }
+    Ok(())
+}
+
+/// The same, and a first character that no program takes for an option, a path or a pattern.
+fn word(what: &str, text: &str, most: usize, legal: impl Fn(char) -> bool) -> Result<(), Invalid> {
+    characters(what, text, most, legal)?;
     if !text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') {
         return Err(Invalid(format!("a {what} starts with a letter or a digit")));
     }

@@ -9,9 +9,9 @@ use super::*;
 use crate::auth::Trust;
 use crate::auth::replay::NonceJournal;
 use crate::collector::linux::{LinuxCollector, Roots};
-use crate::commands::executor::Tools;
+use crate::commands::action::Context;
 use crate::commands::ids::Ids;
-use crate::commands::process_runner::Runner;
+use crate::commands::testing::idle_context;
 use crate::communication::{Endpoint, PortDescription};
 use crate::config::Layers;
 use crate::identity::{Identity, MachineFacts};
@@ -25,13 +25,9 @@ fn service(folder: &Path, events: Vec<LinkEvent>) -> InfiniService {
     let roots = Roots { proc: folder.join("proc"), sys: folder.join("sys"), etc: folder.join("etc") };
     let settings = loaded.config.collector.settings.clone();
     let policy = Policy::new(&Trust::Secret(key()), None);
-    let tools = Tools {
-        programs: Arc::new(Runner::new()),
-        roots: Arc::new(roots.clone()),
-        collector: Arc::new(|| unreachable!("nothing is measured here")),
-    };
+    let context = Context { roots: Arc::new(roots.clone()), ..idle_context() };
     InfiniService::new(Parts {
-        command_executor: CommandExecutor::new(CommandLimits::of(&loaded.config), policy, Ids::in_memory(), tools),
+        command_executor: CommandExecutor::new(CommandLimits::of(&loaded.config), policy, Ids::in_memory(), context),
         collector: DataCollector::spawn(move || LinuxCollector::new(roots.clone()), settings),
         communication: VirtioSerial::on_which(events),
         authenticator: Authenticator::new(Trust::Secret(key()), NonceJournal::in_memory()),

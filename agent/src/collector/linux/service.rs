@@ -92,7 +92,9 @@ impl Default for ServiceReader {
     }
 }
 
-fn services(units: &Units) -> Vec<ServiceInfo> {
+/// What systemd says, in the protocol's words and in no order.
+#[must_use]
+pub fn services(units: &Units) -> Vec<ServiceInfo> {
     let files: HashMap<&str, &str> = units.files.iter().map(|file| (file.name.as_str(), file.state.as_str())).collect();
     let loaded = units.units.iter().filter(|unit| is_service(&unit.name) && is_of_interest(unit));
     let mut services: Vec<ServiceInfo> = loaded.map(|unit| service(unit, file_state(&files, &unit.name))).collect();
@@ -107,7 +109,8 @@ fn services(units: &Units) -> Vec<ServiceInfo> {
 }
 
 /// A service that is installed and that systemd had no reason to load.
-fn unloaded(file: &UnitFile) -> Unit {
+#[must_use]
+pub fn unloaded(file: &UnitFile) -> Unit {
     let load_state = if file.state.starts_with("masked") { "masked" } else { "loaded" };
     Unit {
         name: file.name.clone(),
@@ -133,7 +136,9 @@ fn file_state<'f>(files: &HashMap<&str, &'f str>, name: &str) -> Option<&'f str>
     files.get(name).copied().or_else(|| files.get(template()?.as_str()).copied())
 }
 
-fn service(unit: &Unit, file_state: Option<&str>) -> ServiceInfo {
+/// A unit and the state of its file, in the protocol's words.
+#[must_use]
+pub fn service(unit: &Unit, file_state: Option<&str>) -> ServiceInfo {
     let name: Text = unit.name.strip_suffix(SUFFIX).unwrap_or(&unit.name).into();
     let status = status(&unit.active_state);
     let is_loaded = unit.load_state == "loaded";

@@ -18,9 +18,12 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// another and has other things to do.
 const AT_ONCE: usize = 16;
 
-const SERVICE: &str = "org.freedesktop.systemd1";
-const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
-const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+/// systemd's name on the bus.
+pub const SERVICE: &str = "org.freedesktop.systemd1";
+/// The object that knows all units.
+pub const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
+/// What that object can do.
+pub const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 
 /// The systemd of this machine.
 ///
@@ -52,10 +55,19 @@ fn failure(reason: impl ToString) -> CollectFailure {
 
 async fn ask(builder: connection::Builder<'static>) -> zbus::Result<Units> {
     let connection = builder.build().await?;
-    let listed = list_units(&connection).await?;
-    let files = list_unit_files(&connection).await?;
-    let units = add_main_pids(&connection, listed).await;
+    let units = units(&connection).await?;
     connection.close().await?;
+    Ok(units)
+}
+
+/// All services that systemd knows.
+///
+/// # Errors
+/// Where systemd does not answer, or not as it should.
+pub async fn units(connection: &Connection) -> zbus::Result<Units> {
+    let listed = list_units(connection).await?;
+    let files = list_unit_files(connection).await?;
+    let units = add_main_pids(connection, listed).await;
     Ok(Units { units, files })
 }
 
@@ -113,16 +125,24 @@ async fn add_main_pids(connection: &Connection, listed: Vec<(Unit, OwnedObjectPa
     units
 }
 
-async fn main_pid(connection: &Connection, unit: &OwnedObjectPath) -> Option<u32> {
-    let property = ("org.freedesktop.systemd1.Service", "MainPID");
+/// The main process of a service, where it has one.
+pub async fn main_pid(connection: &Connection, unit: &OwnedObjectPath) -> Option<u32> {
+    let pid: u32 = property(connection, unit, "org.freedesktop.systemd1.Service", "MainPID").await.ok()?;
+    Some(pid).filter(|pid| *pid != 0)
+}
+
+/// A property of a unit.
+///
+/// # Errors
+/// Where there is no such unit or property, or it is of another type.
+pub async fn property<T>(connection: &Connection, unit: &OwnedObjectPath, of: &str, name: &str) -> zbus::Result<T>
+where
+    T: for<'v> TryFrom<Variant<'v>, Error: Into<zbus::Error>>,
+{
     let answer = connection
-        .call_method(Some(SERVICE), unit.as_ref(), Some("org.freedesktop.DBus.Properties"), "Get", &property)
-        .await
-        .ok()?;
-    match answer.body().deserialize::<Variant<'_>>() {
-        Ok(Variant::U32(pid)) => Some(pid).filter(|pid| *pid != 0),
-        _ => None,
-    }
+        .call_method(Some(SERVICE), unit.as_ref(), Some("org.freedesktop.DBus.Properties"), "Get", &(of, name))
+        .await?;
+    T::try_from(answer.body().deserialize::<Variant<'_>>()?).map_err(Into::into)
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use infini_protocol::ErrorCode;
 use infini_protocol::host::{SafeCommand, Script, Timeout, UnsafeCommand};
 
-use super::{CommandLimits, Tools};
+use super::CommandLimits;
+use crate::collector::linux::Roots;
 use crate::commands::action::{Action, CHANGE_TIME, Context, Running};
 use crate::commands::ids;
 use crate::commands::outcome::CommandError;
@@ -38,7 +39,7 @@ pub fn safe(
     command: &SafeCommand,
     policy: &Policy,
     limits: &CommandLimits,
-    tools: &Tools,
+    roots: &Roots,
 ) -> Result<Plan, CommandError> {
     check_id(&command.id)?;
     let name = command.command_type.action.as_str();
@@ -48,14 +49,14 @@ pub fn safe(
     };
     let (time, note) = time(command.timeout.as_ref(), spec.default_time, limits)?;
     let action = (spec.parse)(command)?;
-    let subjects = subjects(action.as_ref(), tools);
+    let subjects = subjects(action.as_ref(), roots);
     let kind = action.kind().unwrap_or(spec.kind);
     let Permit { rule, .. } = policy.decide(&Request::Action { name, kind, subjects: &subjects })?;
     Ok(Plan { time, note, rule, run: Box::new(move |context| action.run(context)) })
 }
 
-fn subjects(action: &dyn Action, tools: &Tools) -> Vec<Subject> {
-    let look_up = |pid| process_facts(&tools.roots.proc, pid);
+fn subjects(action: &dyn Action, roots: &Roots) -> Vec<Subject> {
+    let look_up = |pid| process_facts(&roots.proc, pid);
     action.targets().into_iter().map(|target| Subject::from_target(target, look_up)).collect()
 }
 

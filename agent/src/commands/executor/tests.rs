@@ -1,4 +1,4 @@
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use infini_protocol::host::HostMessage;
 use serde_json::json;
@@ -6,7 +6,8 @@ use serde_json::json;
 use super::*;
 use crate::commands::ids;
 use crate::commands::policy::{Asking, Permissions};
-use crate::commands::process_runner::{Captured, Ending, Finished, Program, RunningProgram, Usage};
+use crate::commands::process_runner::{Captured, Ending, Finished, Program, ProgramRunner, RunningProgram, Usage};
+use crate::commands::testing::idle_context;
 use crate::communication::{Outbox, OutboxLimits};
 use crate::config::Config;
 
@@ -47,15 +48,11 @@ struct Bench {
 impl Bench {
     fn new(permissions: Option<&str>) -> Self {
         let programs = Arc::new(Programs::default());
-        let tools = Tools {
-            programs: Arc::clone(&programs) as Arc<dyn ProgramRunner>,
-            roots: Arc::new(Roots::default()),
-            collector: Arc::new(|| unreachable!("nothing is measured here")),
-        };
+        let context = Context { programs: Arc::clone(&programs) as Arc<dyn ProgramRunner>, ..idle_context() };
         let permissions = permissions.map(|text| Permissions::from_toml(text).unwrap());
         let policy = Policy::new(Asking::Holder, permissions);
         let limits = CommandLimits { max_concurrent: 2, ..CommandLimits::of(&Config::default()) };
-        let executor = CommandExecutor::new(limits, policy, Ids::in_memory(), tools);
+        let executor = CommandExecutor::new(limits, policy, Ids::in_memory(), context);
         Self { executor, outbox: Outbox::new(OutboxLimits::default()), programs }
     }
 

@@ -1,0 +1,53 @@
+use super::{Invalid, characters};
+
+/// `PATH_MAX` less the NUL.
+const LONGEST_PATH: usize = 4095;
+
+const LONGEST_VARIABLE: usize = 255;
+
+const LONGEST_QUERY: usize = 100;
+
+/// Paths may hold any text that people can read. What they cannot see, or what turns the reading direction, would make a log or a
+/// terminal show another path than the one that is meant.
+pub(super) fn mount_point(text: &str) -> Result<&str, Invalid> {
+    characters("mount point", text, LONGEST_PATH, |c| !c.is_control() && !is_invisible(c))?;
+    let Some(path) = text.strip_prefix('/') else {
+        return Err(Invalid("a mount point starts with '/'".to_owned()));
+    };
+    if !path.is_empty() && path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(Invalid("a mount point has no empty part, no '.' and no '..'".to_owned()));
+    }
+    Ok(text)
+}
+
+/// Unicode's separators of lines, marks of direction, joiners and other characters without a shape (general category Cf, those of
+/// them that are in use).
+const fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// POSIX.1-2017, section 3.235.
+pub(super) fn environment(text: &str) -> Result<&str, Invalid> {
+    let what = "variable's name";
+    characters(what, text, LONGEST_VARIABLE, |c| c.is_ascii_alphanumeric() || c == '_')?;
+    if text.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err(Invalid(format!("a {what} starts with a letter or '_'")));
+    }
+    Ok(text)
+}
+
+/// Words as they stand in names and descriptions of packages. Most managers take what they search for as a pattern, so what only
+/// patterns have is no legal text; `.` and `+` stand in names and find a little more there.
+pub(super) fn query(text: &str) -> Result<&str, Invalid> {
+    let what = "search text";
+    characters(what, text, LONGEST_QUERY, |c| c.is_alphanumeric() || " _-.+:#".contains(c))?;
+    if !text.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '.')) || text.ends_with(' ') {
+        return Err(Invalid(format!("a {what} starts with a letter or a digit and has no blanks around it")));
+    }
+    // Anything else is a pattern of dots, which finds everything.
+    if !text.contains(char::is_alphanumeric) {
+        return Err(Invalid(format!("a {what} has a letter or a digit")));
+    }
+    Ok(text)
+}
