@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::commands::process_runner;
+
 /// All went well.
 pub const EXIT_OK: u8 = 0;
 /// The agent ended by a failure, or `--diagnose` found something that keeps it from working.
@@ -60,6 +62,10 @@ pub struct Arguments {
 /// The secret is taken out of the environment first, so this comes before any thread is started.
 #[must_use]
 pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(code) = process_runner::supervise(&arguments) {
+        return code.into();
+    }
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {

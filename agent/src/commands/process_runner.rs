@@ -1,4 +1,12 @@
-//! The one place that starts programs: [`ProgramRunner`], so that tests can put recorded output in its place.
+//! The one place that starts programs: [`ProgramRunner`], so that tests can put recorded output in its place, and [`Runner`], which
+//! starts real ones.
+
+mod output;
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+pub use linux::{Runner, SCRIPT_PATH, supervise};
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -24,6 +32,11 @@ pub struct Program {
     pub run_as: Option<Account>,
     /// What it reads from standard input.
     pub stdin: Stdin,
+    /// The text of an anonymous file that nobody else sees; the program finds it as [`SCRIPT_PATH`].
+    pub script: Option<Vec<u8>>,
+    /// What it has started by its end is left alone, and no memory limit holds: it starts a daemon that is to stay. Where it has to be
+    /// stopped before its end, all of it is killed as ever.
+    pub leaves_daemon: bool,
 }
 
 /// What a program reads from standard input.
@@ -72,6 +85,8 @@ impl Program {
             working_dir: None,
             run_as: None,
             stdin: Stdin::Null,
+            script: None,
+            leaves_daemon: false,
         }
     }
 }
@@ -92,7 +107,7 @@ pub enum Ending {
 /// What a program printed on one stream: its head and its tail where it was too much.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Captured {
-    /// The text; what was not UTF-8 is replaced.
+    /// The text; what was not UTF-8 is replaced. Where the middle is left out, a line in its place says so.
     pub text: String,
     /// How many bytes of the middle are left out.
     pub omitted: u64,
@@ -103,7 +118,7 @@ pub struct Captured {
 pub struct Usage {
     /// Processor time of all its processes.
     pub cpu_time: Option<Duration>,
-    /// The most memory that it had at once.
+    /// The most memory that it had at once; without a control group, that its largest process had.
     pub memory_peak_bytes: Option<u64>,
 }
 

@@ -43,10 +43,12 @@ impl Stop {
     pub async fn reached(&self) -> StopReason {
         let mut orders = self.orders.clone();
         let ordered = async {
-            match orders.wait_for(Option::is_some).await {
-                Ok(order) => order.unwrap_or(StopReason::Cancelled),
+            // Copied before anything is awaited: the borrowed value holds a lock.
+            let order = orders.wait_for(Option::is_some).await.map_or(None, |order| *order);
+            match order {
+                Some(reason) => reason,
                 // Nobody is left to give orders; the deadline remains.
-                Err(_) => std::future::pending().await,
+                None => std::future::pending().await,
             }
         };
         tokio::select! {
