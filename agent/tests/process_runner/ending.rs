@@ -167,6 +167,15 @@ async fn a_tree_of_many_is_gone_as_a_whole() {
 }
 
 #[tokio::test]
+async fn processes_that_end_as_fast_as_they_fork_are_caught() {
+    for way in ways() {
+        let finished = way.run(way.shell("f() { (f) & }; f; f; f; f")).await;
+        assert_eq!(finished.ending, Ending::Exit(0), "{}", way.name);
+        way.drained_within(SOON).await;
+    }
+}
+
+#[tokio::test]
 async fn many_at_once_leave_nothing() {
     for way in ways() {
         let runs = (0..20)

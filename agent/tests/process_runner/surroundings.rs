@@ -52,6 +52,20 @@ async fn a_program_has_a_session_and_the_usual_limits_and_signals() {
 }
 
 #[tokio::test]
+async fn below_a_supervisor_each_process_may_have_half_of_the_memory() {
+    let way = &ways()[0];
+    let total = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let total: u64 = total.lines().next().unwrap().split_whitespace().nth(1).unwrap().parse().unwrap();
+    let limit: u64 = way.printed(way.shell("ulimit -d")).await.trim().parse().unwrap();
+    assert!(limit.abs_diff(total / 2) <= 4, "{limit} KiB of {total} KiB");
+
+    let mut daemon = way.shell("ulimit -d");
+    daemon.leaves_daemon = true;
+    let as_the_agent = way.printed(daemon).await;
+    assert_ne!(as_the_agent.trim(), limit.to_string(), "a daemon was limited too");
+}
+
+#[tokio::test]
 async fn as_another_user_it_has_that_users_rights_and_no_others() {
     if !rustix::process::geteuid().is_root() {
         println!("only root can try this");

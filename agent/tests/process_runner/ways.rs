@@ -40,7 +40,7 @@ pub fn ways() -> Vec<Way> {
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
-fn new_base() -> Result<PathBuf, String> {
+pub fn new_base() -> Result<PathBuf, String> {
     let mounts = fs::read_to_string("/proc/self/mounts").map_err(|error| error.to_string())?;
     let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     let mount =

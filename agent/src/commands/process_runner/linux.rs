@@ -140,7 +140,9 @@ impl Shared {
             Some(groups) => {
                 let script = script.as_ref().map(OwnedFd::as_fd);
                 let descriptors = Descriptors { standard: Some(ends.as_fds()), script };
-                Tree::Group(Grouped::start(groups.create()?, &prepared, descriptors)?)
+                // The kind of such an error would be taken for one of the program's.
+                let group = groups.create().map_err(|error| io::Error::other(format!("its control group: {error}")))?;
+                Tree::Group(Grouped::start(group, &prepared, descriptors)?)
             }
             None => Tree::Supervised(Supervised::start(&self.binary, &launch, ends, script)?),
         };
@@ -228,4 +230,49 @@ fn limits() -> GroupLimits {
 fn half_of_memory() -> u64 {
     let memory = rustix::system::sysinfo();
     (memory.totalram as u64).saturating_mul(u64::from(memory.mem_unit)) / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Groups below a new one of this machine's, or why there are none.
+    fn groups(name: &str) -> Result<(Groups, PathBuf), String> {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").map_err(|error| error.to_string())?;
+        let mount =
+            mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>()).find(|fields| fields[2] == "cgroup2");
+        let mount = mount.ok_or("version 2 is not mounted")?[1];
+        let base = Path::new(mount).join(format!("infiniservice-unit-test-{name}-{}", std::process::id()));
+        std::fs::create_dir(&base).map_err(|error| error.to_string())?;
+        Ok((Groups::in_folder(base.clone(), limits()), base))
+    }
+
+    #[tokio::test]
+    async fn a_group_is_emptied_also_without_the_kill_file() {
+        let (groups, base) = match groups("kill") {
+            Ok(groups) => groups,
+            Err(reason) => return println!("there is no control group here: {reason}"),
+        };
+        let mut group = groups.create().unwrap();
+        // Each one forks and ends, so that whoever is killed one by one is replaced meanwhile.
+        let program = Program::new("/bin/sh", ["-c", "f() { (f) & }; f; f; f; exec sleep 999"]);
+        let prepared = Prepared::new(Launch::new(&program, &Account::of_the_agent(), None)).unwrap();
+        let starting = start_in_group(&prepared, Descriptors::default(), group.as_fd()).unwrap();
+        group.kill_singly();
+        timeout(Duration::from_secs(20), group.emptied()).await.expect("something is left in the group");
+        let status = waitid(WaitId::PidFd(starting.process.as_fd()), WaitIdOptions::EXITED).unwrap().unwrap();
+        assert_eq!(status.terminating_signal(), Some(9), "{status:?}");
+        std::fs::remove_dir(base).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_machine_is_tried_before_it_is_relied_on() {
+        match groups("try") {
+            Ok((groups, base)) => {
+                try_out(&groups).unwrap();
+                std::fs::remove_dir(base).unwrap();
+            }
+            Err(reason) => println!("there is no control group here: {reason}"),
+        }
+    }
 }

@@ -77,7 +77,7 @@ impl Group {
 
     /// Before Linux 5.14 they are frozen first: a process that is to freeze can no longer fork. One whose fork was already under way is
     /// found when the group says that it is frozen. What is frozen can be killed, so nothing has to be thawed.
-    fn kill_singly(&mut self) {
+    pub(super) fn kill_singly(&mut self) {
         self.is_killed_singly = true;
         let _ = write(&self.path, "cgroup.freeze", "1");
         self.signal_each(Signal::KILL);

@@ -61,14 +61,13 @@ impl Groups {
     /// Where nothing is delegated, or not what the limits need.
     pub(super) fn take_over(proc: &Path, limits: GroupLimits) -> Result<Self, NoGroups> {
         let base = delegated(&own_group(proc)?, is_delegated)?;
-        enter(&base.join(OWN))?;
         let controllers = read(&base.join("cgroup.controllers"))?;
-        for controller in CONTROLLERS {
-            if !controllers.split_whitespace().any(|name| name == controller) {
-                return Err(NoGroups::NoController(controller));
-            }
-            enable(&base, controller)?;
+        let has = |name: &str| controllers.split_whitespace().any(|controller| controller == name);
+        if let Some(missing) = CONTROLLERS.into_iter().find(|name| !has(name)) {
+            return Err(NoGroups::NoController(missing));
         }
+        enter(&base.join(OWN))?;
+        CONTROLLERS.into_iter().try_for_each(|controller| enable(&base, controller))?;
         if let Err(error) = enable(&base, "cpu") {
             tracing::debug!(%error, "commands share the processor with the agent as any two processes do");
         }

@@ -67,7 +67,8 @@ impl Supervised {
         command.env_clear().stdin(stdin).stdout(stdout).stderr(stderr).process_group(0);
         // SAFETY: the closure makes system calls and nothing else, on descriptors that stay open until the process has been started.
         unsafe { command.pre_exec(move || inherited.iter().try_for_each(|&number| keep_open(number))) };
-        let supervisor = command.spawn()?;
+        // The kind of such an error would be taken for one of the program's.
+        let supervisor = command.spawn().map_err(|error| io::Error::other(format!("its supervisor: {error}")))?;
         Ok(Self { supervisor, words: BufReader::new(UnixStream::from_std(ours)?).lines() })
     }
 

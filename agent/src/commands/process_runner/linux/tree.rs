@@ -108,11 +108,13 @@ impl Grouped {
             if let Some(status) = self.status {
                 return Ok(status);
             }
-            // A pidfd is readable from the process's end on, so this stays ready.
-            drop(self.process.readable().await?);
+            let mut ready = self.process.readable().await?;
             let process = WaitId::PidFd(std::os::fd::AsFd::as_fd(&self.process));
             let status = waitid(process, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)?;
             self.status = status.map(|status| ending(&status));
+            if self.status.is_none() {
+                ready.clear_ready();
+            }
         }
     }
 
