@@ -93,3 +93,41 @@ fn a_wrong_command_line_ends_with_2() {
     let (code, _, err) = run(Command::new(env!("CARGO_BIN_EXE_infiniservice")).arg("--no-such-option"));
     assert_eq!((code, err.contains("--help")), (Some(2), true), "{err}");
 }
+
+#[test]
+fn the_policy_explains_itself() {
+    let guest = Guest::new();
+    guest.configure("[permissions]\nchanges = \"all\"\n[[permissions.deny]]\nname = \"no-dbus\"\nservice = \"dbus\"\n");
+    let service = |name: &str| format!(r#"{{"action":"ServiceControl","service":"{name}","operation":"stop"}}"#);
+    let explain = |secret: &str, command: &str| {
+        run(guest.command().env("INFINISERVICE_SHARED_SECRET", secret).args(["policy", "explain", command]))
+    };
+    for (command, code, part) in [
+        (service("nginx"), 0, "allowed: ServiceControl\n  rule: permissions.changes\n"),
+        (service("dbus"), 1, "  rule: permissions.deny[0] \"no-dbus\"\n"),
+        (r#"{"action":"ProcessKill","pid":1}"#.to_owned(), 1, "  rule: protected_processes\n"),
+        (r#"{"raw_command":"id"}"#.to_owned(), 1, "  rule: permissions.raw\n"),
+    ] {
+        let (found, out, err) = explain(support::SECRET, &command);
+        assert_eq!((found, out.contains(part)), (Some(code), true), "{command}: {out}{err}");
+    }
+    for command in ["", "[]", "{}", r#"{"action":"FormatDisk"}"#, r#"{"type":"Metrics"}"#, &service("../dbus")] {
+        let (code, out, err) = explain(support::SECRET, command);
+        assert_eq!((code, out.as_str(), err.is_empty()), (Some(2), "", false), "{command}: {err}");
+    }
+    let (code, out, err) = run(guest.command().args(["policy", "explain", &service("nginx")]));
+    assert_eq!((code, out.contains("rule: secret_file")), (Some(1), true), "{out}{err}");
+    assert!(out.contains("With a shared secret it would be:\nallowed:"), "{out}");
+}
+
+#[test]
+fn permissions_that_are_misspelt_refuse_the_configuration() {
+    let guest = Guest::new();
+    guest.configure("[permissions]\nread = \"all\"\n");
+    let (code, _, err) = run(guest.command().arg("--check-config"));
+    assert_eq!(
+        (code, err.contains("config.toml:5: permissions:") && err.contains("`read`")),
+        (Some(78), true),
+        "{err}"
+    );
+}
