@@ -17,6 +17,7 @@ use infini_protocol::envelope::{EnvelopeError, Key};
 use infini_protocol::framing::{Frame, LineDecoder};
 use infini_protocol::host::HostMessage;
 use infini_protocol::limits::MAX_LINE_BYTES;
+use serde::Serialize;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::task::coop::consume_budget;
@@ -146,9 +147,28 @@ impl Link {
     /// # Errors
     /// Where there is no key or no connection, or where the guest has not read for long.
     pub fn send(&mut self, message: &HostMessage) -> Result<(), SendError> {
+        self.queue(message)
+    }
+
+    /// The same, with the names of both sides' sessions in the payload, as everything carries that was negotiated.
+    ///
+    /// # Errors
+    /// As with [`Link::send`].
+    pub fn send_in_session(&mut self, message: &HostMessage, host: &str, agent: &str) -> Result<(), SendError> {
+        #[derive(Serialize)]
+        struct InSession<'a> {
+            #[serde(flatten)]
+            message: &'a HostMessage,
+            host_session_id: &'a str,
+            session_id: &'a str,
+        }
+        self.queue(&InSession { message, host_session_id: host, session_id: agent })
+    }
+
+    fn queue(&mut self, payload: &impl Serialize) -> Result<(), SendError> {
         let connection = self.connection.as_mut().ok_or(SendError::NotConnected)?;
         let signer = self.signer.as_mut().ok_or(SendError::NoKey)?;
-        let line = signer.seal(message, self.clock.now(host_now()))?;
+        let line = signer.seal(payload, self.clock.now(host_now()))?;
         connection.queue(&line)
     }
 

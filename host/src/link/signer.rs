@@ -1,6 +1,6 @@
 use infini_protocol::Timestamp;
 use infini_protocol::envelope::{self, EnvelopeError, Key};
-use infini_protocol::host::HostMessage;
+use serde::Serialize;
 
 use super::SendError;
 
@@ -18,7 +18,7 @@ impl Signer {
     }
 
     /// The message in its signed envelope, as one line with its `\n`.
-    pub fn seal(&mut self, message: &HostMessage, ts: Timestamp) -> Result<Vec<u8>, SendError> {
+    pub fn seal(&mut self, message: &impl Serialize, ts: Timestamp) -> Result<Vec<u8>, SendError> {
         let payload = serde_json::to_string(message).map_err(|e| EnvelopeError::Malformed(e.to_string()))?;
         self.count += 1;
         let mut line =
