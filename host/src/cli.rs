@@ -1,24 +1,34 @@
-//! The command line: `infinihost watch`, `metrics` and `demo`.
+//! The command line: `infinihost watch`, `metrics`, `demo`, and what has a guest do something.
 
+mod answer;
 mod contact;
+mod conversation;
+mod data;
 mod demo;
 mod failure;
+mod help;
 mod metrics;
+mod order;
+mod raw;
+mod scripts;
+mod table;
+mod target;
+mod typed;
 mod watch;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, Overrides};
 use crate::sanitize::excerpt;
 use crate::vm::Endpoint;
 pub use contact::{NoContact, Patience, first_sample, unheard};
 use failure::{Failure, USAGE};
+use help::AFTER_HELP;
+use target::Target;
 
 /// The host side of InfiniService: see into virtual machines without a network.
 #[derive(Debug, Parser)]
@@ -27,25 +37,6 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 }
-
-const AFTER_HELP: &str = "\
-VM is a name out of the configuration file, or the path of the machine's socket (such as ./vm.sock).
-
-Configuration ($XDG_CONFIG_HOME/infinihost/config.toml, else /etc/infinihost/config.toml, or --config):
-  master_file = \"master\"           # derives the secret of each machine that has a vm_id and no secret_file
-  [vm.web]
-  socket = \"/run/vm/web.sock\"
-  vm_id = \"4c4c4544-0042-3510-8052-b4c04f4a4d31\"
-  secret_file = \"web.secret\"       # mode 0600; one line end after it is not part of the secret
-
-Exit codes:
-  0   done
-  64  the command line is wrong
-  66  there is no such machine or socket
-  69  the agent does not answer: it is down, has another secret, or another client holds the socket
-  70  a failure inside, such as a demo agent that died
-  77  refused: wrong secret, or no permission for the socket
-  78  the configuration or a secret file cannot be used";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -58,6 +49,8 @@ enum Command {
     Metrics(MetricsArgs),
     /// Show this very machine live, through an agent that is started for it
     Demo(DemoArgs),
+    #[command(flatten)]
+    Order(Box<order::Order>),
     /// The agent of the demo.
     #[command(name = AGENT_COMMAND, hide = true)]
     Agent {
@@ -68,24 +61,6 @@ enum Command {
 }
 
 const AGENT_COMMAND: &str = "__agent";
-
-#[derive(Debug, Args)]
-struct Target {
-    /// A configured name or the path of a socket
-    vm: String,
-    /// Read the configuration from here
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The machine's secret, in a file that only its owner can read
-    #[arg(long, value_name = "FILE", conflicts_with = "master_file")]
-    secret_file: Option<PathBuf>,
-    /// The master secret that the machine's secret is derived from; needs a vm_id
-    #[arg(long, value_name = "FILE")]
-    master_file: Option<PathBuf>,
-    /// The identity that belongs to the socket
-    #[arg(long, value_name = "ID")]
-    vm_id: Option<String>,
-}
 
 #[derive(Debug, Args)]
 struct WatchArgs {
@@ -160,7 +135,7 @@ pub fn main() -> ExitCode {
         command => run(command),
     };
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(failure) => {
             writeln!(io::stderr(), "infinihost: {failure}").ok();
             ExitCode::from(failure.code)
@@ -168,10 +143,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<(), Failure> {
+/// Gives the exit code of what ended in order.
+fn run(command: Command) -> Result<u8, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match command {
+            Command::Order(order) => return order.run().await,
             Command::Watch(args) => watch(args).await,
             Command::Metrics(args) => {
                 metrics::run(&args.target.vm, args.target.endpoint()?, args.json, &mut io::stdout().lock()).await
@@ -179,6 +156,7 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Demo(args) => demo::run(&args.show).await,
             Command::Agent { .. } => Ok(()),
         }
+        .map(|()| 0)
     })
 }
 
@@ -194,21 +172,6 @@ fn warn_without_key(endpoint: &Endpoint) {
     if endpoint.key.is_none() {
         let note = "no secret given (--secret-file): waiting for the agent's own samples, every 30 s by default";
         writeln!(io::stderr(), "infinihost: {note}").ok();
-    }
-}
-
-impl Target {
-    fn endpoint(&self) -> Result<Endpoint, Failure> {
-        let config = match &self.config {
-            Some(file) => Config::load(file)?,
-            None => Config::load_default(|name| std::env::var_os(name))?,
-        };
-        let overrides = Overrides {
-            secret_file: self.secret_file.clone(),
-            master_file: self.master_file.clone(),
-            vm_id: self.vm_id.clone(),
-        };
-        Ok(config.endpoint(&self.vm, &overrides)?)
     }
 }
 

@@ -31,9 +31,16 @@ struct Line<'a> {
 /// # Errors
 /// Where a value cannot be written as JSON; none of a sample's can fail.
 pub fn line(vm: &str, sample: &Sample) -> serde_json::Result<Vec<u8>> {
-    let line = Line { vm, timestamp: sample.timestamp, received: sample.received, data: &sample.data };
-    let mut bytes = Vec::with_capacity(64 << 10);
-    line.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, TerminalSafe))?;
+    any_line(&Line { vm, timestamp: sample.timestamp, received: sample.received, data: &sample.data })
+}
+
+/// Anything as a line with its `\n`, with the characters that a terminal acts on escaped as in [`line`].
+///
+/// # Errors
+/// Where a value cannot be written as JSON.
+pub fn any_line(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(4 << 10);
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, TerminalSafe))?;
     bytes.push(b'\n');
     Ok(bytes)
 }

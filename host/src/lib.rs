@@ -28,6 +28,7 @@ pub mod json;
 pub mod link;
 pub mod peers;
 mod pending;
+pub mod quote;
 pub mod report;
 pub mod sanitize;
 mod units;

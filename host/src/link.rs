@@ -15,7 +15,7 @@ use infini_protocol::Timestamp;
 use infini_protocol::agent::{AgentBody, AgentMessage};
 use infini_protocol::envelope::{EnvelopeError, Key};
 use infini_protocol::framing::{Frame, LineDecoder};
-use infini_protocol::host::HostMessage;
+use infini_protocol::host::{HostMessage, Sessions};
 use infini_protocol::limits::MAX_LINE_BYTES;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
@@ -146,9 +146,18 @@ impl Link {
     /// # Errors
     /// Where there is no key or no connection, or where the guest has not read for long.
     pub fn send(&mut self, message: &HostMessage) -> Result<(), SendError> {
+        self.send_in(&Sessions::default(), message)
+    }
+
+    /// The same, with the names of both sides' sessions in the payload, as everything carries that was negotiated.
+    ///
+    /// # Errors
+    /// As with [`Link::send`].
+    pub fn send_in(&mut self, sessions: &Sessions, message: &HostMessage) -> Result<(), SendError> {
         let connection = self.connection.as_mut().ok_or(SendError::NotConnected)?;
         let signer = self.signer.as_mut().ok_or(SendError::NoKey)?;
-        let line = signer.seal(message, self.clock.now(host_now()))?;
+        let payload = sessions.payload(message).map_err(|error| EnvelopeError::Malformed(error.to_string()))?;
+        let line = signer.seal(&payload, self.clock.now(host_now()))?;
         connection.queue(&line)
     }
 

@@ -27,6 +27,15 @@ impl<K: Eq + Hash, T> Pending<K, T> {
         Ok(())
     }
 
+    /// Whether somebody still waits for this.
+    pub fn is_waiting<Q>(&self, id: &Q) -> bool
+    where
+        K: std::borrow::Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        self.waiting.get(id).is_some_and(|waiter| !waiter.is_closed())
+    }
+
     /// Hands the answer on; `false` where nobody waits for it (any more).
     pub fn answer<Q>(&mut self, id: &Q, answer: T) -> bool
     where

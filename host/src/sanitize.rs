@@ -32,6 +32,54 @@ pub fn excerpt(text: &str, limit: usize) -> String {
     kept
 }
 
+/// A program's output on its way to a terminal: lines, tabs and colours stay as they are, everything else that [`sanitize`] replaces
+/// is replaced here, too. Where there were colours they end with the text.
+///
+/// ```
+/// # use infinihost::sanitize::output;
+/// assert_eq!(output("a\tb\r\n\u{1b}[2Jc"), "a\tb\n␛[2Jc");
+/// assert_eq!(output("\u{1b}[1;31mred"), "\u{1b}[1;31mred\u{1b}[0m");
+/// ```
+#[must_use]
+pub fn output(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(|c| is_dangerous(c) && c != '\n' && c != '\t') {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len());
+    let (mut rest, mut coloured) = (text, false);
+    while let Some(c) = rest.chars().next() {
+        let colour = colour(rest);
+        coloured |= colour > 0;
+        shown.push_str(&rest[..colour]);
+        rest = &rest[colour..];
+        if colour > 0 {
+            continue;
+        }
+        rest = &rest[c.len_utf8()..];
+        match c {
+            '\n' | '\t' => shown.push(c),
+            // The end of a line on a terminal or on Windows; alone it would write over the line.
+            '\r' if rest.starts_with('\n') => {}
+            c => shown.push(picture(c)),
+        }
+    }
+    if coloured {
+        shown.push_str("\u{1b}[0m");
+    }
+    shown.into()
+}
+
+/// How many bytes at the start of the text set colours (SGR of ECMA-48): `ESC [`, numbers, `m`.
+fn colour(text: &str) -> usize {
+    let Some(sequence) = text.strip_prefix("\u{1b}[") else { return 0 };
+    let numbers =
+        sequence.bytes().take(LONGEST_COLOUR).take_while(|byte| matches!(byte, b'0'..=b'9' | b';' | b':')).count();
+    if sequence.as_bytes().get(numbers) == Some(&b'm') { numbers + 3 } else { 0 }
+}
+
+/// The most characters of numbers in a colour: two colours of three numbers each and some attributes.
+const LONGEST_COLOUR: usize = 64;
+
 /// Whether a terminal acts on the character, or shows nothing or something else in its place.
 #[must_use]
 pub const fn is_dangerous(c: char) -> bool {
@@ -84,6 +132,24 @@ mod tests {
         for text in ["", "/usr/bin/café --name=日本語", "│ ok │"] {
             assert!(matches!(sanitize(text), Cow::Borrowed(same) if same == text), "{text:?} was changed");
         }
+    }
+
+    #[test]
+    fn output_keeps_lines_and_colours_and_nothing_else() {
+        for (text, shown) in [
+            ("plain\n\ttext\n", "plain\n\ttext\n"),
+            ("\u{1b}[31mred\u{1b}[0m\n", "\u{1b}[31mred\u{1b}[0m\n\u{1b}[0m"),
+            ("\u{1b}[38;5;1m\u{1b}[mx", "\u{1b}[38;5;1m\u{1b}[mx\u{1b}[0m"),
+            ("ok\rno", "ok␍no"),
+            ("\u{1b}]0;title\u{7}\u{1b}[5n\u{1b}[1;1H\u{8}", "␛]0;title␇␛[5n␛[1;1H␈"),
+            ("\u{1b}[31", "␛[31"),
+            ("\u{1b}[?1m\u{9b}31m\u{1b}", "␛[?1m\u{FFFD}31m␛"),
+            ("gpj.\u{202e}exe", "gpj.\u{FFFD}exe"),
+        ] {
+            assert_eq!(output(text), shown, "{text:?}");
+        }
+        let endless = format!("\u{1b}[{}m", "1;".repeat(LONGEST_COLOUR));
+        assert!(output(&endless).starts_with('␛'), "a sequence of any length reaches the terminal");
     }
 
     #[test]

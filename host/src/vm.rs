@@ -3,6 +3,7 @@
 //! [`Vm::follow`] starts a task that owns the connection. It connects, comes back with a backoff when the socket goes away, and
 //! publishes a [`Status`] whenever something changed. Dropping the last [`Vm`] ends the task.
 
+mod commands;
 mod status;
 mod task;
 
@@ -11,15 +12,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use infini_protocol::Timestamp;
-use infini_protocol::agent::{AgentEvent, ErrorMessage, ErrorReport, Handshake, Response};
+use infini_protocol::agent::{AgentEvent, ErrorMessage, ErrorReport, Handshake, Response, ScriptCompletion};
 use infini_protocol::envelope::Key;
-use infini_protocol::host::{Action, HostMessage, SafeCommand, Timeout, UnsafeCommand};
+use infini_protocol::host::{Action, HostMessage, UnsafeCommand};
 use infini_protocol::metrics::MetricsData;
 use serde::Serialize;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use crate::link::{SendError, random_name};
+use crate::link::SendError;
+pub use commands::Command;
 pub use status::{ANSWER_TIME, Counters, Disconnection, Requests, Status, VmState};
 
 /// How many events a slow listener may be behind before it loses the oldest.
@@ -109,8 +111,10 @@ pub enum VmEvent {
     InvalidLine(String),
     /// An answer that nobody here waits for.
     UnexpectedAnswer,
-    /// The agent asks for scripts or tells that one ended.
-    Script,
+    /// The agent asks for the scripts that wait for it.
+    ScriptsWanted,
+    /// A script ended.
+    ScriptEnded(Arc<ScriptCompletion>),
 }
 
 /// Why there is no answer.
@@ -125,6 +129,12 @@ pub enum RequestError {
     /// Nothing came in time. A command may have run all the same.
     #[error("the agent did not answer within {} s", .0.as_secs())]
     NoAnswer(Duration),
+    /// The guest was started anew before it answered. The command may have run.
+    #[error("the guest was started anew before it answered")]
+    Rebooted,
+    /// The agent does not name `cancel` among what it can do.
+    #[error("this agent cannot take a command back")]
+    CannotCancel,
     /// The task that follows the machine has ended.
     #[error("the machine is not followed any more")]
     Closed,
@@ -147,7 +157,9 @@ enum Request {
     /// Send; the answer says whether it was queued.
     Send(HostMessage, oneshot::Sender<Result<(), SendError>>),
     /// Send and hand the `response` of this id over.
-    Command(String, HostMessage, oneshot::Sender<Result<Response, RequestError>>),
+    Command(Command, oneshot::Sender<Result<Response, RequestError>>),
+    /// Take the command of this id back.
+    Cancel(String, oneshot::Sender<Result<(), RequestError>>),
     /// Send a `keep_alive_request` and say when its answer came.
     KeepAlive(oneshot::Sender<Result<(), RequestError>>),
 }
@@ -226,23 +238,39 @@ impl Vm {
     /// Runs a safe command and waits for its one answer, a little longer than `limit`.
     ///
     /// # Errors
-    /// Where it cannot be sent or is not answered. A command that failed is an answer, not an error.
+    /// As with [`Vm::run`].
     pub async fn command(&self, action: Action, limit: Duration) -> Result<Response, RequestError> {
-        let id = random_name()?;
-        let timeout = Some(Timeout::from_secs(limit.as_secs().max(1)));
-        let command = SafeCommand { id: id.clone(), command_type: action, params: None, timeout };
-        self.answered(id, HostMessage::SafeCommand(command), limit).await
+        self.run(Command::safe(action, Some(limit))?).await
     }
 
     /// Runs a raw command as the caller describes it, under an id of its own, and waits a little longer than `limit`.
     ///
     /// # Errors
-    /// As with [`Vm::command`].
+    /// As with [`Vm::run`].
     pub async fn raw_command(&self, command: UnsafeCommand, limit: Duration) -> Result<Response, RequestError> {
-        let id = random_name()?;
-        let timeout = Some(Timeout::from_secs(limit.as_secs().max(1)));
-        let command = UnsafeCommand { id: id.clone(), timeout, ..command };
-        self.answered(id, HostMessage::UnsafeCommand(command), limit).await
+        self.run(Command::raw(command, Some(limit))?).await
+    }
+
+    /// Runs a command and waits for its one answer, a little longer than the command's time. Where the connection breaks or the
+    /// agent is started anew meanwhile, the command is sent again under its id, which the agent runs once in a boot.
+    ///
+    /// # Errors
+    /// Where it cannot be sent or is not answered. A command that failed is an answer, not an error.
+    pub async fn run(&self, command: Command) -> Result<Response, RequestError> {
+        let patience = command.patience;
+        let (sender, receiver) = oneshot::channel();
+        self.request(Request::Command(command, sender)).await?;
+        wait(receiver, patience).await
+    }
+
+    /// Takes a command back that [`Vm::run`] waits for; the answer still comes there. Done when it is queued.
+    ///
+    /// # Errors
+    /// Where the agent cannot do that, or it cannot be sent.
+    pub async fn cancel(&self, id: &str) -> Result<(), RequestError> {
+        let (sender, receiver) = oneshot::channel();
+        self.request(Request::Cancel(id.to_owned(), sender)).await?;
+        receiver.await.map_err(|_| RequestError::Closed)?
     }
 
     /// Asks the agent whether it is alive and waits for the answer.
@@ -253,12 +281,6 @@ impl Vm {
         let (sender, receiver) = oneshot::channel();
         self.request(Request::KeepAlive(sender)).await?;
         wait(receiver, limit).await
-    }
-
-    async fn answered(&self, id: String, message: HostMessage, limit: Duration) -> Result<Response, RequestError> {
-        let (sender, receiver) = oneshot::channel();
-        self.request(Request::Command(id, message, sender)).await?;
-        wait(receiver, limit + ANSWER_GRACE).await
     }
 
     async fn request(&self, request: Request) -> Result<(), RequestError> {

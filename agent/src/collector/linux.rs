@@ -8,6 +8,7 @@ mod file;
 mod info;
 mod load;
 mod memory;
+mod mount_tree;
 mod mounts;
 mod network;
 mod port;

@@ -162,7 +162,7 @@ impl NoContact {
 /// Nothing came: the three things it can be, and which it is where that can be seen.
 fn silence(at: &str, time: Duration, socket: &Path, has_key: bool) -> String {
     let clients = peers::clients(socket).unwrap_or_default();
-    let asked = if has_key { "although a sample was asked for" } else { "and without a secret none can be asked for" };
+    let asked = if has_key { "although the agent was asked" } else { "and without a secret it cannot be asked" };
     let begin = format!("{at}: nothing came within {} s, {asked}", time.as_secs());
     if clients.is_empty() {
         let wrong_secret = if has_key { " or the agent has another secret" } else { "" };

@@ -2,6 +2,7 @@ use std::fmt;
 use std::io;
 
 use crate::config::ConfigError;
+use crate::vm::RequestError;
 
 /// Why the program ends without having done its work: a sentence that says what to do next, and an exit code (sysexits.h).
 #[derive(Debug)]
@@ -16,14 +17,21 @@ pub struct Failure {
 pub const USAGE: u8 = 64;
 /// There is no such socket or file.
 pub const NO_INPUT: u8 = 66;
-/// The agent does not answer.
+/// The agent does not answer, or what became of a command is not known.
 pub const UNAVAILABLE: u8 = 69;
 /// A defect or a failing system.
 pub const SOFTWARE: u8 = 70;
+/// The agent has no room now.
+pub const TRY_LATER: u8 = 75;
 /// The agent or the system refuses.
 pub const NO_PERMISSION: u8 = 77;
 /// The configuration or a secret cannot be used.
 pub const CONFIG: u8 = 78;
+
+/// The command's time was over (as timeout(1) says it).
+pub const TIMED_OUT: u8 = 124;
+/// Ended by Ctrl-C (as shells say it).
+pub const CANCELLED: u8 = 130;
 
 impl Failure {
     /// A failure with this exit code.
@@ -56,6 +64,12 @@ impl From<ConfigError> for Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
+        Self::new(SOFTWARE, error.to_string())
+    }
+}
+
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
         Self::new(SOFTWARE, error.to_string())
     }
 }

@@ -1,6 +1,5 @@
 use infini_protocol::Timestamp;
-use infini_protocol::envelope::{self, EnvelopeError, Key};
-use infini_protocol::host::HostMessage;
+use infini_protocol::envelope::{self, Key};
 
 use super::SendError;
 
@@ -17,12 +16,11 @@ impl Signer {
         Ok(Self { key, prefix: random_name()?, count: 0 })
     }
 
-    /// The message in its signed envelope, as one line with its `\n`.
-    pub fn seal(&mut self, message: &HostMessage, ts: Timestamp) -> Result<Vec<u8>, SendError> {
-        let payload = serde_json::to_string(message).map_err(|e| EnvelopeError::Malformed(e.to_string()))?;
+    /// The payload in its signed envelope, as one line with its `\n`.
+    pub fn seal(&mut self, payload: &str, ts: Timestamp) -> Result<Vec<u8>, SendError> {
         self.count += 1;
         let mut line =
-            envelope::seal(&self.key, ts.unix_ms(), &format!("{}-{}", self.prefix, self.count), &payload)?.into_bytes();
+            envelope::seal(&self.key, ts.unix_ms(), &format!("{}-{}", self.prefix, self.count), payload)?.into_bytes();
         line.push(b'\n');
         Ok(line)
     }

@@ -1,18 +1,20 @@
+mod requests;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use infini_protocol::agent::{AgentBody, AgentMessage, ErrorMessage, Handshake, Response};
-use infini_protocol::host::{Hello, HostMessage, KeepAliveRequest};
+use infini_protocol::agent::{AgentBody, AgentMessage, ErrorMessage, Handshake};
 use infini_protocol::metrics::MetricsData;
-use infini_protocol::{ErrorCode, PROTOCOL_VERSION, Timestamp};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use infini_protocol::{ErrorCode, Timestamp};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
+use super::commands::Commands;
 use super::{Disconnection, Endpoint, Request, RequestError, Requests, Sample, Status, VmEvent, VmState};
 use crate::bounds;
-use crate::link::{Incoming, Link, SendError, host_now, random_name};
+use crate::link::{Incoming, Link, host_now, random_name};
 use crate::pending::Pending;
 
 /// The first pause before another attempt; each is twice the one before.
@@ -20,10 +22,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest pause. Connecting to a local socket costs next to nothing, and a machine that starts should be seen soon.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-
-/// When an unanswered request for a sample is made again. A guest that has its port closed keeps what it is sent, and an agent
-/// that starts later would find it all.
-const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// A connection on which not one byte has come for this long is given up for a new one. It happens that a guest's kernel misses the
 /// notice that this host is there and then writes nothing; a new connection brings a new notice. An agent that is merely down costs
@@ -33,9 +31,6 @@ const FIRST_SILENCE: Duration = Duration::from_secs(2);
 
 /// The longest wait on a silent connection.
 const LONGEST_SILENCE: Duration = Duration::from_secs(60);
-
-/// A guest that leaves this much unread is asked for no sample on top of it.
-const BACKLOG_BYTES: usize = 4 << 10;
 
 /// How far the guest's clock may move before a refused line is worth signing again.
 const CLOCK_MOVED_MS: u64 = 1_000;
@@ -67,7 +62,8 @@ pub async fn run(
         publish,
         events,
         status: Status::default(),
-        commands: Pending::new(),
+        commands: Commands::new(),
+        send_again: false,
         keep_alives: Pending::new(),
         sequence,
         sequence_before: sequence,
@@ -88,7 +84,9 @@ struct Task {
     publish: watch::Sender<Arc<Status>>,
     events: broadcast::Sender<VmEvent>,
     status: Status,
-    commands: Pending<String, Result<Response, RequestError>>,
+    commands: Commands,
+    /// Whether this connection has not seen a handshake yet: what is not answered goes out again after it.
+    send_again: bool,
     keep_alives: Pending<u64, Result<(), RequestError>>,
     sequence: u64,
     /// The last number before this connection.
@@ -142,13 +140,15 @@ impl Task {
     async fn serve(&mut self) -> Result<End, Closed> {
         self.turn(|status, _| status.connected());
         self.sequence_before = self.sequence;
+        self.send_again = true;
         self.greet();
         self.publish();
         let give_up_at = Instant::now() + self.silence;
         loop {
             let (stale_at, ask_at) = (self.status.stale_at(self.endpoint.interval), self.next_ask);
             // Without a key, or with nothing asked, there is nothing that a silent agent would have to answer.
-            let owes_answer = self.endpoint.key.is_some() && self.asked.is_some() && self.status.heard_bytes == 0;
+            let asked = self.asked.is_some() || self.commands.is_waiting();
+            let owes_answer = self.endpoint.key.is_some() && asked && self.status.heard_bytes == 0;
             let silent_until = owes_answer.then_some(give_up_at);
             tokio::select! {
                 incoming = self.link.next() => match incoming {
@@ -190,57 +190,6 @@ impl Task {
         self.publish();
     }
 
-    /// Says hello, so that the agent introduces itself although it could not see that this host is new, and asks for a sample.
-    fn greet(&mut self) {
-        let hello = Hello {
-            host_session_id: self.session.clone(),
-            protocol_version: PROTOCOL_VERSION,
-            capabilities: Vec::new(),
-        };
-        // Without a key the agent's own messages must do; a fresh connection has room.
-        self.link.send(&HostMessage::Hello(hello)).ok();
-        if self.endpoint.refresh.is_some() {
-            self.ask();
-        }
-    }
-
-    /// Asks for a sample and plans when to ask again if none comes.
-    fn ask(&mut self) {
-        self.asked_offset = self.link.clock().offset_ms();
-        let now = Instant::now();
-        if self.link.unsent_bytes() < BACKLOG_BYTES {
-            // A sample may be one that was not asked for. This has an answer of its own, in version 1, too.
-            if self.status.requests != Requests::Taken && self.send_keep_alive().is_ok() {
-                self.status.asked(now);
-            }
-            self.link.send(&HostMessage::Metrics {}).ok();
-        }
-        self.asked = Some(now);
-        self.next_ask = Some(now + self.endpoint.refresh.unwrap_or_default().max(ASK_AGAIN));
-    }
-
-    fn send_keep_alive(&mut self) -> Result<(), SendError> {
-        self.sequence += 1;
-        self.link.send(&HostMessage::KeepAliveRequest(KeepAliveRequest { sequence_number: self.sequence }))
-    }
-
-    fn handle(&mut self, request: Request) {
-        match request {
-            Request::Send(message, done) => {
-                self.asked_offset = self.link.clock().offset_ms();
-                done.send(self.link.send(&message)).ok();
-            }
-            Request::Command(id, message, waiter) => match self.link.send(&message) {
-                Ok(()) => reject(self.commands.insert(id, waiter)),
-                Err(error) => drop(waiter.send(Err(error.into()))),
-            },
-            Request::KeepAlive(waiter) => match self.send_keep_alive() {
-                Ok(()) => reject(self.keep_alives.insert(self.sequence, waiter)),
-                Err(error) => drop(waiter.send(Err(error.into()))),
-            },
-        }
-    }
-
     fn take(&mut self, incoming: Incoming) {
         self.status.heard_bytes = self.link.heard_bytes();
         self.silence = FIRST_SILENCE;
@@ -267,8 +216,7 @@ impl Task {
             }
             AgentBody::Metrics(metrics) => self.sampled(timestamp, metrics.data),
             AgentBody::Response(response) => {
-                let id = response.id.clone();
-                if self.commands.answer(&id, Ok(*response)) {
+                if self.commands.answer(*response) {
                     self.status.requests = Requests::Taken;
                     return None;
                 }
@@ -288,7 +236,8 @@ impl Task {
             AgentBody::Error(error) => self.refused(error),
             AgentBody::ErrorReport(report) => VmEvent::ErrorReport(report),
             AgentBody::AgentEvent(event) => VmEvent::Agent(event),
-            AgentBody::RequestPendingScripts(_) | AgentBody::ScriptCompletion(_) => VmEvent::Script,
+            AgentBody::RequestPendingScripts(_) => VmEvent::ScriptsWanted,
+            AgentBody::ScriptCompletion(completion) => VmEvent::ScriptEnded(Arc::new(completion)),
         })
     }
 
@@ -302,7 +251,11 @@ impl Task {
             _ => None,
         };
         let handshake = Arc::new(handshake);
-        self.status.handshake = Some(Arc::clone(&handshake));
+        let before = self.status.handshake.replace(Arc::clone(&handshake));
+        let another = before.is_some_and(|before| before.session_id != handshake.session_id);
+        if std::mem::take(&mut self.send_again) || another {
+            self.send_again(&handshake);
+        }
         VmEvent::Handshake(handshake)
     }
 
@@ -345,12 +298,6 @@ impl Task {
 
     fn publish(&self) {
         self.publish.send_replace(Arc::new(self.status.clone()));
-    }
-}
-
-fn reject<T>(inserted: Result<(), oneshot::Sender<Result<T, RequestError>>>) {
-    if let Err(waiter) = inserted {
-        waiter.send(Err(RequestError::TooMany)).ok();
     }
 }
 

@@ -109,6 +109,8 @@ pub struct Signed {
     /// Unique.
     pub nonce: String,
     /// What was signed.
+    pub payload: String,
+    /// The same, read.
     pub message: HostMessage,
 }
 
@@ -149,7 +151,7 @@ impl Peer {
         assert!(read.unwrap() > 0, "the host closed the connection");
         let opened = envelope::open(&self.key, line.trim_end().as_bytes()).unwrap_or_else(|e| panic!("{e}: {line}"));
         let message = HostMessage::parse(opened.payload.as_bytes()).unwrap();
-        Signed { ts: opened.ts, nonce: opened.nonce.into_owned(), message }
+        Signed { ts: opened.ts, nonce: opened.nonce.into_owned(), payload: opened.payload.into_owned(), message }
     }
 
     /// The host's next line that asks for a sample.
@@ -177,6 +179,23 @@ impl Peer {
         }
     }
 
+    /// The host's next command, raw or safe, or the next line that takes one back or brings scripts, after having done with all before
+    /// it what an agent does: answered whether somebody is there, and greeted.
+    pub async fn hear_order(&mut self, greeting: &Handshake) -> Signed {
+        loop {
+            let signed = self.hear().await;
+            match &signed.message {
+                HostMessage::Hello(_) => self.say(AgentBody::Handshake(greeting.clone())).await,
+                HostMessage::KeepAliveRequest(request) => {
+                    let sequence_number = request.sequence_number;
+                    self.say(AgentBody::KeepAlive(KeepAlive { sequence_number })).await;
+                }
+                HostMessage::Metrics {} | HostMessage::HandshakeAck(_) | HostMessage::KeepAliveResponse(_) => {}
+                _ => return signed,
+            }
+        }
+    }
+
     /// Waits until the host closes the connection, reading and dropping what it still says.
     pub async fn closed(&mut self) {
         let mut rest = Vec::new();
@@ -188,7 +207,12 @@ impl Peer {
 
 /// A handshake of a machine with this id.
 pub fn handshake(vm_id: &str) -> AgentBody {
-    AgentBody::Handshake(Handshake {
+    AgentBody::Handshake(greeting(vm_id))
+}
+
+/// What is in it.
+pub fn greeting(vm_id: &str) -> Handshake {
+    Handshake {
         vm_id: vm_id.to_owned(),
         version: "0.1.0".to_owned(),
         platform: "linux".to_owned(),
@@ -198,7 +222,7 @@ pub fn handshake(vm_id: &str) -> AgentBody {
         session_id: "session".to_owned(),
         protocol_version: 2,
         capabilities: Vec::new(),
-    })
+    }
 }
 
 /// A sample.

@@ -1,0 +1,171 @@
+//! Commands that outlive a connection, and commands that are taken back.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod support;
+
+use std::time::Duration;
+
+use infini_protocol::agent::{AgentBody, Handshake, Response};
+use infini_protocol::host::{Action, HostMessage, UnsafeCommand};
+use infinihost::vm::{Command, Endpoint, RequestError, Vm};
+use support::{FakeAgent, Peer, SOON, Signed, greeting, key};
+use tokio::task::JoinHandle;
+
+fn endpoint(agent: &FakeAgent) -> Endpoint {
+    Endpoint::new(agent.socket()).with_key(key())
+}
+
+fn cancelling(session: &str) -> Handshake {
+    Handshake { session_id: session.to_owned(), capabilities: vec!["cancel".to_owned()], ..greeting("vm-1") }
+}
+
+fn raw(line: &str) -> Command {
+    let command = UnsafeCommand {
+        id: String::new(),
+        raw_command: line.to_owned(),
+        shell: None,
+        timeout: None,
+        working_dir: None,
+        env_vars: None,
+        run_as: None,
+    };
+    Command::raw(command, Some(Duration::from_secs(60))).unwrap()
+}
+
+fn answer(id: &str) -> AgentBody {
+    AgentBody::Response(Box::new(Response { id: id.to_owned(), success: true, duplicate: true, ..Response::default() }))
+}
+
+/// Has a command sent to an agent that has introduced itself, and gives what came of it.
+async fn sent(
+    vm: &Vm,
+    peer: &mut Peer,
+    greeting: &Handshake,
+    command: &Command,
+) -> (Signed, JoinHandle<Result<Response, RequestError>>) {
+    peer.say(AgentBody::Handshake(greeting.clone())).await;
+    let session = greeting.session_id.clone();
+    let knows = |status: &std::sync::Arc<infinihost::vm::Status>| {
+        status.handshake.as_ref().is_some_and(|handshake| handshake.session_id == session)
+    };
+    vm.wait_for(knows).await.unwrap();
+    let running = tokio::spawn({
+        let (vm, command) = (vm.clone(), command.clone());
+        async move { vm.run(command).await }
+    });
+    (peer.hear_order(greeting).await, running)
+}
+
+#[tokio::test]
+async fn a_command_whose_connection_breaks_is_sent_again_word_for_word() {
+    let agent = FakeAgent::listen();
+    let vm = Vm::follow(endpoint(&agent));
+    let mut peer = agent.accept().await;
+    let command = raw("touch once");
+    let (first, running) = sent(&vm, &mut peer, &cancelling("s-1"), &command).await;
+    drop(peer);
+    let mut peer = agent.accept().await;
+    let second = peer.hear_order(&cancelling("s-1")).await;
+    assert_eq!(second.payload, first.payload, "the agent compares what stands under an id");
+    assert_ne!(second.nonce, first.nonce);
+    peer.say(answer(command.id())).await;
+    let response = running.await.unwrap().unwrap();
+    assert!(response.duplicate, "{response:?}");
+}
+
+#[tokio::test]
+async fn an_agent_that_is_started_anew_is_asked_again() {
+    let agent = FakeAgent::listen();
+    let vm = Vm::follow(endpoint(&agent));
+    let mut peer = agent.accept().await;
+    let command = raw("touch once");
+    let (first, running) = sent(&vm, &mut peer, &cancelling("s-1"), &command).await;
+    peer.say(AgentBody::Handshake(cancelling("s-2"))).await;
+    assert_eq!(peer.hear_order(&cancelling("s-2")).await.payload, first.payload);
+    peer.say(answer(command.id())).await;
+    running.await.unwrap().unwrap();
+}
+
+/// The agent remembers the ids of one boot: a command that restarts the guest would restart it for ever.
+#[tokio::test]
+async fn a_guest_that_is_started_anew_gets_no_command_twice() {
+    let agent = FakeAgent::listen();
+    let vm = Vm::follow(endpoint(&agent));
+    let mut peer = agent.accept().await;
+    let (_, running) = sent(&vm, &mut peer, &cancelling("s-1"), &raw("reboot")).await;
+    drop(peer);
+    let mut peer = agent.accept().await;
+    let rebooted = Handshake { boot_id: "another".to_owned(), ..cancelling("s-2") };
+    peer.say(AgentBody::Handshake(rebooted.clone())).await;
+    let ended = running.await.unwrap();
+    assert!(matches!(ended, Err(RequestError::Rebooted)), "{ended:?}");
+    let next = raw("uptime");
+    let (heard, running) = sent(&vm, &mut peer, &rebooted, &next).await;
+    let HostMessage::UnsafeCommand(command) = &heard.message else { panic!("{heard:?}") };
+    assert_eq!(command.raw_command, "uptime");
+    running.abort();
+}
+
+#[tokio::test]
+async fn a_command_is_taken_back_in_the_names_of_both_sessions() {
+    let agent = FakeAgent::listen();
+    let vm = Vm::follow(endpoint(&agent));
+    let mut peer = agent.accept().await;
+    let command = raw("sleep 999");
+    let (first, running) = sent(&vm, &mut peer, &cancelling("s-1"), &command).await;
+    assert!(!first.payload.contains("session_id"), "the same command must stay the same in every session: {first:?}");
+    vm.cancel(command.id()).await.unwrap();
+    let HostMessage::Hello(hello) = peer.hear().await.message else { panic!("no hello") };
+    assert_eq!(hello.capabilities, ["cancel"]);
+    let HostMessage::HandshakeAck(ack) = peer.hear().await.message else { panic!("no acknowledgement") };
+    assert_eq!((&ack.host_session_id, &ack.enabled), (&hello.host_session_id, &hello.capabilities));
+    let cancel: serde_json::Value = serde_json::from_str(&peer.hear().await.payload).unwrap();
+    let wanted = serde_json::json!({
+        "type": "cancel", "id": command.id(), "host_session_id": hello.host_session_id, "session_id": "s-1",
+    });
+    assert_eq!(cancel, wanted);
+    peer.say(answer(command.id())).await;
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_was_taken_back_stays_taken_back_in_the_next_connection() {
+    let agent = FakeAgent::listen();
+    let vm = Vm::follow(endpoint(&agent));
+    let mut peer = agent.accept().await;
+    let command = raw("sleep 999");
+    let (_, running) = sent(&vm, &mut peer, &cancelling("s-1"), &command).await;
+    vm.cancel(command.id()).await.unwrap();
+    drop(peer);
+    let mut peer = agent.accept().await;
+    let again = peer.hear_order(&cancelling("s-1")).await;
+    assert!(matches!(again.message, HostMessage::UnsafeCommand(_)), "{again:?}");
+    let cancel = peer.hear_order(&cancelling("s-1")).await;
+    assert!(matches!(&cancel.message, HostMessage::Cancel(cancel) if cancel.id == command.id()), "{cancel:?}");
+    peer.say(answer(command.id())).await;
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_that_cannot_take_back_is_not_asked_to() {
+    let agent = FakeAgent::listen();
+    let vm = Vm::follow(endpoint(&agent));
+    let mut peer = agent.accept().await;
+    let (_, running) = sent(&vm, &mut peer, &greeting("vm-1"), &raw("sleep 999")).await;
+    let refused = vm.cancel("any").await;
+    assert!(matches!(refused, Err(RequestError::CannotCancel)), "{refused:?}");
+    running.abort();
+}
+
+#[tokio::test]
+async fn without_a_limit_the_agent_decides() {
+    let agent = FakeAgent::listen();
+    let vm = Vm::follow(endpoint(&agent));
+    let mut peer = agent.accept().await;
+    let action = Action { action: "OsInfo".to_owned(), fields: serde_json::Map::new() };
+    let command = Command::safe(action, None).unwrap();
+    let (heard, running) = sent(&vm, &mut peer, &greeting("vm-1"), &command).await;
+    assert!(!heard.payload.contains("timeout"), "{heard:?}");
+    peer.say(answer(command.id())).await;
+    tokio::time::timeout(SOON, running).await.unwrap().unwrap().unwrap();
+}
