@@ -4,12 +4,20 @@ pub mod action;
 pub mod disk_space;
 pub mod dispatch;
 pub mod executor;
+pub mod health;
 pub mod ids;
 pub mod outcome;
+pub mod power;
 pub mod process_control;
 pub mod process_runner;
 pub mod stop;
+#[cfg(target_os = "linux")]
+pub mod system_bus;
 pub mod system_info;
+#[cfg(test)]
+pub(crate) mod test_machine;
+#[cfg(target_os = "linux")]
+pub mod tools;
 pub mod validation;
 
 /// The actions of safe commands, by name, sorted.
