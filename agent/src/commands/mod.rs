@@ -1,11 +1,13 @@
 //! Commands: what a host may ask the machine to do.
 
 pub mod action;
+pub mod cleanup;
 pub mod disk_space;
 pub mod dispatch;
 pub mod executor;
 pub mod health;
 pub mod ids;
+pub mod maintenance;
 pub mod outcome;
 pub mod power;
 pub mod process_control;
