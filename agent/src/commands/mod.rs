@@ -8,10 +8,12 @@ pub mod executor;
 pub mod health;
 pub mod ids;
 pub mod maintenance;
+pub mod optimization;
 pub mod outcome;
 pub mod power;
 pub mod process_control;
 pub mod process_runner;
+pub mod security;
 pub mod stop;
 #[cfg(target_os = "linux")]
 pub mod system_bus;

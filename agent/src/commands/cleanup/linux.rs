@@ -18,13 +18,14 @@ use super::{Cleaned, CleanedTarget, CleanupTarget, Step};
 use crate::collector::linux::{Roots, mount_points};
 use crate::commands::action::Context;
 use crate::commands::outcome::CommandError;
+use crate::commands::process_runner::Ending;
 use crate::commands::tools;
 
 /// Journals of a week stay, as rotated logs do.
 const JOURNAL_TIME: &str = "7d";
 
 /// The package managers that keep what they download: the program, how it is told to drop that, and where it lies.
-const PACKAGE_CACHES: [(&str, &[&str], &str); 6] = [
+pub const PACKAGE_CACHES: [(&str, &[&str], &str); 6] = [
     ("apt-get", &["clean"], "/var/cache/apt"),
     ("dnf", &["clean", "packages"], "/var/cache/dnf"),
     ("yum", &["clean", "packages"], "/var/cache/yum"),
@@ -34,7 +35,7 @@ const PACKAGE_CACHES: [(&str, &[&str], &str); 6] = [
 ];
 
 /// Where the journal of more than this boot is.
-const JOURNAL: &str = "/var/log/journal";
+pub const JOURNAL: &str = "/var/log/journal";
 
 /// Removes what the targets say, on one file system or on all.
 ///
@@ -134,6 +135,14 @@ async fn measured(
     }
 }
 
+/// What the files below a folder take on disk, in bytes.
+///
+/// # Errors
+/// Where the list of mounts cannot be read, or the command has to end.
+pub async fn usage_of(context: &Context, folder: &'static str) -> Result<u64, CommandError> {
+    Ok(usage(context, &Drives::read(&context.roots, None)?, folder).await?.0)
+}
+
 /// What the files below a folder take, and how many there are.
 async fn usage(context: &Context, drives: &Drives, folder: &'static str) -> Result<(u64, u64), CommandError> {
     let measured = sweep(context, drives, vec![Place::measuring(folder)]).await?;
@@ -222,7 +231,7 @@ pub async fn trim(context: &Context) -> Result<Vec<Step>, CommandError> {
         let is_unsupported = finished.stderr.text.contains("not supported");
         let message = tools::last_line(&finished.stdout.text).unwrap_or("done").to_owned();
         let result = match finished.ending {
-            crate::commands::process_runner::Ending::Exit(0) => Ok(message),
+            Ending::Exit(0) => Ok(message),
             _ if is_unsupported => Ok(format!("{mount_point}: its device takes no discards; nothing to do")),
             _ => Err(tools::complaint("fstrim", &finished)),
         };
