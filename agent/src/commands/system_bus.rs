@@ -157,7 +157,7 @@ async fn reboot(builder: connection::Builder<'static>, force: bool) -> zbus::Res
     }
     let (logind, at, manager) = LOGIND;
     match connection.call_method(Some(logind), at, Some(manager), "Reboot", &false).await {
-        Err(zbus::Error::MethodError(name, ..)) if name.as_str() == "org.freedesktop.DBus.Error.ServiceUnknown" => {
+        Err(zbus::Error::FDO(error)) if matches!(*error, zbus::fdo::Error::ServiceUnknown(_)) => {
             let target = ("reboot.target", "replace-irreversibly");
             connection.call_method(Some(service), path, Some(interface), "StartUnit", &target).await?;
             Ok(())
@@ -165,3 +165,6 @@ async fn reboot(builder: connection::Builder<'static>, force: bool) -> zbus::Res
         answer => answer.map(drop),
     }
 }
+
+#[cfg(test)]
+mod tests;
