@@ -1,7 +1,7 @@
 //! Whether the files of core packages are as they were installed.
 //!
 //! Every file of every package is minutes of reading, so a fixed list is compared: what an intruder or a failing disk would change first,
-//! and what the machine cannot start without. A package manager reads some 100 MB for it.
+//! and what the machine cannot start without. A package manager reads tens of MB for it.
 
 use std::ffi::OsString;
 use std::time::Duration;
