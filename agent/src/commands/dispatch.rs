@@ -39,9 +39,9 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// Whether it is the command of that id.
+    /// Whether it is the command, or the script, of that id.
     fn is(&self, id: &str) -> bool {
-        !self.is_script && self.name.id == id
+        self.name.id == id
     }
 
     /// Of a script.

@@ -1,19 +1,31 @@
 //! Commands: what a host may ask the machine to do.
 
 pub mod action;
+pub mod cleanup;
 pub mod disk_space;
 pub mod dispatch;
 pub mod executor;
+pub mod health;
 pub mod ids;
+pub mod maintenance;
+pub mod optimization;
 pub mod outcome;
 pub mod policy;
+pub mod power;
 pub mod process_control;
 pub mod process_runner;
+pub mod security;
 pub mod service_control;
 pub mod stop;
+#[cfg(target_os = "linux")]
+pub mod system_bus;
 pub mod system_info;
 #[cfg(test)]
+pub(crate) mod test_machine;
+#[cfg(test)]
 pub mod testing;
+#[cfg(target_os = "linux")]
+pub mod tools;
 pub mod unsafe_executor;
 pub mod validation;
 
@@ -23,17 +35,17 @@ use action::{ActionSpec, Kind};
 pub const ACTIONS: &[ActionSpec] = &[
     ActionSpec::windows("AutoFixDefender", Kind::Change),
     ActionSpec::windows("AutoFixWindowsUpdates", Kind::Change),
-    ActionSpec::unavailable("AutoOptimizeDisk", Kind::Change),
+    ActionSpec::change("AutoOptimizeDisk", cleanup::optimize),
     ActionSpec::unavailable("CheckApplicationUpdates", Kind::Read),
     ActionSpec::read("CheckDiskSpace", disk_space::parse),
-    ActionSpec::unavailable("CheckLinuxSecurity", Kind::Read),
+    ActionSpec::read("CheckLinuxSecurity", security::linux_security).linux(),
     ActionSpec::unavailable("CheckLinuxUpdates", Kind::Read),
-    ActionSpec::unavailable("CheckResourceOptimization", Kind::Read),
-    ActionSpec::unavailable("CheckSystemIntegrity", Kind::Read),
+    ActionSpec::read("CheckResourceOptimization", optimization::resources),
+    ActionSpec::read("CheckSystemIntegrity", health::integrity),
     ActionSpec::windows("CheckWindowsDefender", Kind::Read),
     ActionSpec::windows("CheckWindowsUpdates", Kind::Read),
-    ActionSpec::unavailable("CleanTemporaryFiles", Kind::Change),
-    ActionSpec::unavailable("DiskCleanup", Kind::Change),
+    ActionSpec::change("CleanTemporaryFiles", cleanup::temporary),
+    ActionSpec::change("DiskCleanup", cleanup::disk),
     ActionSpec::unavailable("ExecutePowerShellScript", Kind::Raw),
     ActionSpec::windows("GetApplicationDetails", Kind::Read),
     ActionSpec::windows("GetDefenderStatus", Kind::Read),
@@ -52,18 +64,18 @@ pub const ACTIONS: &[ActionSpec] = &[
     ActionSpec::change("ProcessKill", process_control::kill),
     ActionSpec::read("ProcessList", process_control::list),
     ActionSpec::read("ProcessTop", process_control::top),
-    ActionSpec::unavailable("RebootSystem", Kind::Change),
+    ActionSpec::change("RebootSystem", power::reboot),
     ActionSpec::change("RestartServices", service_control::restart),
-    ActionSpec::unavailable("RunAllHealthChecks", Kind::Read),
+    ActionSpec::read("RunAllHealthChecks", health::all),
     ActionSpec::windows("RunDefenderQuickScan", Kind::Change),
-    ActionSpec::unavailable("RunHealthCheck", Kind::Read),
-    ActionSpec::unavailable("RunMaintenanceTask", Kind::Change),
+    ActionSpec::read("RunHealthCheck", health::one),
+    ActionSpec::change("RunMaintenanceTask", maintenance::run).long(),
     ActionSpec::change("ServiceControl", service_control::control),
     ActionSpec::read("ServiceList", service_control::list),
     ActionSpec::read("SystemInfo", system_info::system),
     ActionSpec::unavailable("UpdateSystemSoftware", Kind::Change),
     ActionSpec::read("UserList", system_info::users),
-    ActionSpec::unavailable("ValidateSystemHealth", Kind::Read),
+    ActionSpec::read("ValidateSystemHealth", health::validate),
 ];
 
 /// The row of an action.

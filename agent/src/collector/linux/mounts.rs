@@ -56,8 +56,36 @@ struct Line<'t> {
     device: &'t [u8],
     root: &'t [u8],
     mount_point: PathBuf,
+    options: &'t [u8],
     filesystem: &'t str,
     source: &'t [u8],
+    super_options: &'t [u8],
+}
+
+/// A mounted file system and whether it can be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountState {
+    /// Where it is mounted.
+    pub mount_point: PathBuf,
+    /// Its type.
+    pub filesystem: String,
+    /// This mount is read-only; another one of the same file system need not be.
+    pub mount_is_read_only: bool,
+    /// The file system itself is, as after an error of its device.
+    pub filesystem_is_read_only: bool,
+}
+
+/// Every mount of a file system that holds data and can be reached.
+pub fn states(mountinfo: &[u8], on_device: impl Fn(&str) -> bool) -> Vec<MountState> {
+    let all: Vec<Line<'_>> = lines(mountinfo).filter_map(parse).collect();
+    let mut tree = Tree::new(&all);
+    let told = all.iter().filter(|line| holds_data(line.filesystem, &on_device) && tree.is_reachable(line));
+    told.map(Line::state).collect()
+}
+
+/// Every mount point, whatever is mounted there.
+pub fn mount_points(mountinfo: &[u8]) -> Vec<PathBuf> {
+    lines(mountinfo).filter_map(parse).map(|line| line.mount_point).collect()
 }
 
 /// The file systems that hold data and can be reached, each once however often it is mounted; local ones first, each kind in the order in
@@ -161,12 +189,25 @@ fn parse(line: &[u8]) -> Option<Line<'_>> {
     let (id, parent) = (fields.decimal()?, fields.decimal()?);
     let (device, root) = (fields.next()?, fields.next()?);
     let mount_point = PathBuf::from(OsString::from_vec(unescape(fields.next()?)));
+    let options = fields.next()?;
     fields.find(|field| *field == b"-")?;
     let filesystem = std::str::from_utf8(fields.next()?).ok()?;
-    Some(Line { id, parent, device, root, mount_point, filesystem, source: fields.next().unwrap_or_default() })
+    let source = fields.next().unwrap_or_default();
+    let super_options = fields.next().unwrap_or_default();
+    Some(Line { id, parent, device, root, mount_point, options, filesystem, source, super_options })
 }
 
 impl Line<'_> {
+    fn state(&self) -> MountState {
+        let has_ro = |options: &[u8]| options.split(|byte| *byte == b',').any(|option| option == b"ro");
+        MountState {
+            mount_point: self.mount_point.clone(),
+            filesystem: self.filesystem.to_owned(),
+            mount_is_read_only: has_ro(self.options),
+            filesystem_is_read_only: has_ro(self.super_options),
+        }
+    }
+
     fn mount(&self) -> Mount {
         Mount {
             mount_point: self.mount_point.clone(),

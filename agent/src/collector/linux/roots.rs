@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where the kernel's and the system's files are. Tests put recorded trees here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,5 +14,15 @@ pub struct Roots {
 impl Default for Roots {
     fn default() -> Self {
         Self { proc: "/proc".into(), sys: "/sys".into(), etc: "/etc".into() }
+    }
+}
+
+impl Roots {
+    /// Where a file of the machine is that lies outside of the three: below the folder that `/etc` is in.
+    #[must_use]
+    pub fn file(&self, absolute: impl AsRef<Path>) -> PathBuf {
+        let absolute = absolute.as_ref();
+        let root = self.etc.parent().unwrap_or(Path::new("/"));
+        root.join(absolute.strip_prefix("/").unwrap_or(absolute))
     }
 }

@@ -187,7 +187,7 @@ fn a_rule_allows_by_action_service_package_and_user() {
                 "+ permissions.allow[0] \"web\"",
             ),
             (r#"{"action":"ServiceControl","service":"nginx2","operation":"stop"}"#, "- default"),
-            (r#"{"action":"ServiceControl","service":"nginx.socket","operation":"stop"}"#, "- default"),
+            (r#"{"action":"ServiceControl","service":"nginx-other","operation":"stop"}"#, "- default"),
             (INSTALL, "+ permissions.allow[1]"),
             (r#"{"action":"PackageRemove","package":"htop"}"#, "+ permissions.allow[1]"),
             (r#"{"action":"PackageRemove","package":"htop:i386"}"#, "- default"),

@@ -1,0 +1,170 @@
+//! What is asked of systemd and its like over D-Bus: see org.freedesktop.systemd1(5), org.freedesktop.login1(5) and
+//! org.freedesktop.timedate1(5).
+
+use std::future::{Future, poll_fn};
+use std::path::Path;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use zbus::export::futures_core::Stream;
+use zbus::wire::Variant;
+use zbus::{MatchRule, MessageStream, OwnedObjectPath, connection};
+
+/// An answer that is on its way.
+pub type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, BusError>> + Send + 'a>>;
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BusError {
+    /// Another init system runs this machine.
+    #[error("systemd does not run this machine")]
+    NoSystemd,
+    /// It was asked and did not do its part.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// The services that a command asks. Tests pass one that answers from a list.
+pub trait SystemBus: Send + Sync {
+    /// Names of all units, of any type, that have failed.
+    fn failed_units(&self) -> Asked<'_, Vec<String>>;
+    /// Whether a time service keeps the kernel's clock: timedated reads what adjtimex(2) says.
+    fn is_clock_synchronized(&self) -> Asked<'_, bool>;
+    /// Whether a service of this name is on the bus. Asking does not start it.
+    fn has_owner(&self, name: &'static str) -> Asked<'_, bool>;
+    /// Restarts a unit and gives how the job ended: `done` where it went well.
+    fn restart(&self, unit: String) -> Asked<'_, String>;
+    /// Reboots; with force without stopping the services in order.
+    fn reboot(&self, force: bool) -> Asked<'_, ()>;
+}
+
+/// For connecting and one answer. timedated has to be started first.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// For the job of a restart: systemd's own DefaultTimeoutStartSec is 90 s, and it ends the job by itself then.
+const JOB_DEADLINE: Duration = Duration::from_secs(100);
+
+const SYSTEMD: (&str, &str, &str) =
+    ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager");
+const LOGIND: (&str, &str, &str) =
+    ("org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager");
+const TIMEDATED: (&str, &str, &str) =
+    ("org.freedesktop.timedate1", "/org/freedesktop/timedate1", "org.freedesktop.DBus.Properties");
+const BUS: (&str, &str, &str) = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus");
+
+/// The system bus. Each question connects anew: they are seldom, and a connection that is kept wakes the agent for what the bus has to
+/// say to everyone.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DBus;
+
+impl DBus {
+    fn builder() -> Result<connection::Builder<'static>, BusError> {
+        // The same test as sd_booted(3).
+        if !Path::new("/run/systemd/system").is_dir() {
+            return Err(BusError::NoSystemd);
+        }
+        Ok(connection::Builder::system())
+    }
+}
+
+impl SystemBus for DBus {
+    fn failed_units(&self) -> Asked<'_, Vec<String>> {
+        Box::pin(async { within(DEADLINE, failed_units(Self::builder()?)).await })
+    }
+
+    fn is_clock_synchronized(&self) -> Asked<'_, bool> {
+        Box::pin(async { within(DEADLINE, is_clock_synchronized(Self::builder()?)).await })
+    }
+
+    fn has_owner(&self, name: &'static str) -> Asked<'_, bool> {
+        Box::pin(async move { within(DEADLINE, has_owner(Self::builder()?, name)).await })
+    }
+
+    fn restart(&self, unit: String) -> Asked<'_, String> {
+        Box::pin(async move { within(JOB_DEADLINE, restart(Self::builder()?, unit)).await })
+    }
+
+    fn reboot(&self, force: bool) -> Asked<'_, ()> {
+        Box::pin(async move { within(DEADLINE, reboot(Self::builder()?, force)).await })
+    }
+}
+
+async fn within<T>(time: Duration, answer: impl Future<Output = zbus::Result<T>>) -> Result<T, BusError> {
+    let answer = timeout(time, answer).await;
+    let answer = answer.map_err(|_| BusError::Failed(format!("no answer over D-Bus within {} s", time.as_secs())))?;
+    answer.map_err(|error| BusError::Failed(error.to_string()))
+}
+
+/// One row of `ListUnitsFiltered`; the first is the name.
+type UnitRow = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
+
+async fn failed_units(builder: connection::Builder<'static>) -> zbus::Result<Vec<String>> {
+    let connection = builder.build().await?;
+    let (service, path, interface) = SYSTEMD;
+    let states: &[&str] = &["failed"];
+    let answer = connection.call_method(Some(service), path, Some(interface), "ListUnitsFiltered", &(states,)).await?;
+    let rows: Vec<UnitRow> = answer.body().deserialize()?;
+    Ok(rows.into_iter().map(|row| row.0).collect())
+}
+
+async fn is_clock_synchronized(builder: connection::Builder<'static>) -> zbus::Result<bool> {
+    let connection = builder.build().await?;
+    let (service, path, properties) = TIMEDATED;
+    let property = (service, "NTPSynchronized");
+    let answer = connection.call_method(Some(service), path, Some(properties), "Get", &property).await?;
+    match answer.body().deserialize::<Variant<'_>>()? {
+        Variant::Bool(is_synchronized) => Ok(is_synchronized),
+        _ => Err(zbus::Error::IncorrectType),
+    }
+}
+
+async fn has_owner(builder: connection::Builder<'static>, name: &str) -> zbus::Result<bool> {
+    let connection = builder.build().await?;
+    let (service, path, interface) = BUS;
+    let answer = connection.call_method(Some(service), path, Some(interface), "NameHasOwner", &name).await?;
+    answer.body().deserialize()
+}
+
+/// Listens before it asks, for a job may be over before the answer to the question is read.
+async fn restart(builder: connection::Builder<'static>, unit: String) -> zbus::Result<String> {
+    let connection = builder.build().await?;
+    let (service, path, interface) = SYSTEMD;
+    let rule = MatchRule::builder().interface(interface).member("JobRemoved").build()?;
+    let mut removed = MessageStream::for_match_rule(rule, &connection, None).await?;
+    // systemd sends its signals only while somebody has asked for them.
+    connection.call_method(Some(service), path, Some(interface), "Subscribe", &()).await?;
+    let answer = connection
+        .call_method(Some(service), path, Some(interface), "RestartUnit", &(unit.as_str(), "replace"))
+        .await?;
+    let job: OwnedObjectPath = answer.body().deserialize()?;
+    while let Some(signal) = poll_fn(|context| Pin::new(&mut removed).poll_next(context)).await {
+        let (_, object, _, result): (u32, OwnedObjectPath, String, String) = signal?.body().deserialize()?;
+        if object == job {
+            return Ok(result);
+        }
+    }
+    Err(zbus::Error::Failure("systemd went away before the restart was over".to_owned()))
+}
+
+/// logind first, which minds inhibitors (a package manager at work) and tells users; where it is not installed, systemd's own target.
+async fn reboot(builder: connection::Builder<'static>, force: bool) -> zbus::Result<()> {
+    let connection = builder.build().await?;
+    let (service, path, interface) = SYSTEMD;
+    if force {
+        connection.call_method(Some(service), path, Some(interface), "Reboot", &()).await?;
+        return Ok(());
+    }
+    let (logind, at, manager) = LOGIND;
+    match connection.call_method(Some(logind), at, Some(manager), "Reboot", &false).await {
+        Err(zbus::Error::FDO(error)) if matches!(*error, zbus::fdo::Error::ServiceUnknown(_)) => {
+            let target = ("reboot.target", "replace-irreversibly");
+            connection.call_method(Some(service), path, Some(interface), "StartUnit", &target).await?;
+            Ok(())
+        }
+        answer => answer.map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests;

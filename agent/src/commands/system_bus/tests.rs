@@ -1,0 +1,99 @@
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use zbus::{Connection, Guid, Message, ObjectPath};
+
+use super::*;
+
+/// What was called, in order.
+type Calls = Arc<Mutex<Vec<String>>>;
+
+/// The services of a machine on the other end of a connection of two.
+fn services() -> (connection::Builder<'static>, Calls) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let calls = Calls::default();
+    let record = Arc::clone(&calls);
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(serve(theirs, &record)).unwrap();
+    });
+    (connection::Builder::unix_stream(ours).p2p(), calls)
+}
+
+async fn serve(stream: UnixStream, record: &Mutex<Vec<String>>) -> zbus::Result<()> {
+    let connection = connection::Builder::unix_stream(stream).server(Guid::generate()).p2p().build().await?;
+    let mut calls = MessageStream::from(&connection);
+    while let Some(Ok(call)) = poll_fn(|context| Pin::new(&mut calls).poll_next(context)).await {
+        answer(&connection, &call, record).await?;
+    }
+    Ok(())
+}
+
+fn path(path: &str) -> OwnedObjectPath {
+    ObjectPath::try_from(path.to_owned()).unwrap().into()
+}
+
+async fn answer(connection: &Connection, call: &Message, record: &Mutex<Vec<String>>) -> zbus::Result<()> {
+    let header = call.header();
+    let interface = header.interface().map(|name| name.to_string()).unwrap_or_default();
+    let member = header.member().map(|name| name.to_string()).unwrap_or_default();
+    record.lock().unwrap().push(format!("{} {member}", interface.rsplit('.').nth(1).unwrap_or_default()));
+    match (interface.as_str(), member.as_str()) {
+        (_, "ListUnitsFiltered") => {
+            let states: Vec<String> = call.body().deserialize()?;
+            assert_eq!(states, ["failed"]);
+            let text = str::to_owned;
+            let [object, none] = [path("/unit/a"), path("/")];
+            let row: UnitRow =
+                (text("a.mount"), text(""), text(""), text(""), text(""), text(""), object, 0, text(""), none);
+            connection.reply(&header, &vec![row]).await?;
+        }
+        (_, "Get") => {
+            let (service, property): (String, String) = call.body().deserialize()?;
+            assert_eq!((service.as_str(), property.as_str()), ("org.freedesktop.timedate1", "NTPSynchronized"));
+            connection.reply(&header, &Variant::Bool(true)).await?;
+        }
+        (_, "RestartUnit") => {
+            let (unit, mode): (String, String) = call.body().deserialize()?;
+            assert_eq!((unit.as_str(), mode.as_str()), ("a.service", "replace"));
+            // The ends of another job and of this one come before the answer.
+            for (number, result) in [(7_u32, "failed"), (8, "done")] {
+                let gone = (number, path(&format!("/job/{number}")), "a.service", result);
+                connection.emit_signal(None::<&str>, SYSTEMD.1, SYSTEMD.2, "JobRemoved", &gone).await?;
+            }
+            connection.reply(&header, &path("/job/8")).await?;
+        }
+        ("org.freedesktop.login1.Manager", "Reboot") => {
+            let error = "org.freedesktop.DBus.Error.ServiceUnknown";
+            connection.reply_error(&header, error, &"not installed").await?;
+        }
+        _ => connection.reply(&header, &()).await?,
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn failed_units_are_of_every_type() {
+    assert_eq!(failed_units(services().0).await.unwrap(), ["a.mount"]);
+}
+
+#[tokio::test]
+async fn timedated_tells_of_the_clock() {
+    assert!(is_clock_synchronized(services().0).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_restart_is_over_when_its_own_job_is() {
+    assert_eq!(restart(services().0, "a.service".to_owned()).await.unwrap(), "done");
+}
+
+#[tokio::test]
+async fn a_reboot_without_logind_is_a_target_and_by_force_at_once() {
+    let (builder, calls) = services();
+    reboot(builder, false).await.unwrap();
+    assert_eq!(*calls.lock().unwrap(), ["login1 Reboot", "systemd1 StartUnit"]);
+    let (builder, calls) = services();
+    reboot(builder, true).await.unwrap();
+    assert_eq!(*calls.lock().unwrap(), ["systemd1 Reboot"]);
+}
