@@ -1,6 +1,7 @@
 //! Commands: what a host may ask the machine to do.
 
 pub mod action;
+pub mod audit;
 pub mod executor;
 pub mod outcome;
 pub mod process_runner;
