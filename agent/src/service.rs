@@ -166,8 +166,15 @@ impl InfiniService {
         while !self.command_executor.is_idle() {
             match tokio::time::timeout_at(end, self.command_executor.next()).await {
                 Ok(answer) => self.answer(answer),
-                Err(_) => return tracing::warn!("commands are left without an answer"),
+                Err(_) => {
+                    tracing::warn!("commands are left without an answer");
+                    break;
+                }
             }
+        }
+        let events = self.command_executor.take_events();
+        for event in events.into_iter().chain(self.command_executor.close()) {
+            self.send(Lane::Answer, AgentBody::AgentEvent(event));
         }
     }
 
@@ -298,6 +305,9 @@ impl InfiniService {
         let (waits_for_room, answers) = self.command_executor.start(|| communication.reserve(most));
         self.communication.tell_room(waits_for_room.then_some(most));
         answers.into_iter().for_each(|answer| self.answer(answer));
+        for event in self.command_executor.take_events() {
+            self.send(Lane::Answer, AgentBody::AgentEvent(event));
+        }
     }
 
     fn answer(&mut self, answer: Answer) {

@@ -6,19 +6,22 @@ mod scripts;
 use std::time::Duration;
 
 use infini_protocol::ErrorCode;
-use infini_protocol::agent::{AgentBody, Response};
+use infini_protocol::agent::{AgentBody, AgentEvent, Response};
 use infini_protocol::host::{CommandName, RAW_COMMAND_TYPE, SafeCommand, Script, UnsafeCommand};
 use tokio::time::Instant;
 
 use super::action::Context;
+use super::audit::{self, Audit, CommandKind, Recorded};
 use super::dispatch::{Dispatcher, Ended, Job, Ticket};
 use super::ids::{Digest, Ids, Known};
 use super::outcome::{CommandError, Outcome};
-use super::policy::Policy;
+use super::policy::{Policy, SCRIPT};
+use super::spec;
 use super::stop::Stop;
+use crate::clock;
 use crate::communication::Reservation;
 use crate::config::Config;
-use plan::Plan;
+use plan::{Plan, Refusal};
 use scripts::Scripts;
 
 /// How many commands may wait for a place.
@@ -94,6 +97,9 @@ pub struct CommandExecutor {
     limits: CommandLimits,
     policy: Policy,
     ids: Ids,
+    audit: Audit,
+    /// Of the audit, for the host.
+    events: Vec<AgentEvent>,
     dispatcher: Dispatcher,
     scripts: Scripts,
     /// Of the machine; each command gets it with a stop of its own.
@@ -103,9 +109,9 @@ pub struct CommandExecutor {
 impl CommandExecutor {
     /// An executor that runs nothing yet.
     #[must_use]
-    pub fn new(limits: CommandLimits, policy: Policy, ids: Ids, context: Context) -> Self {
+    pub fn new(limits: CommandLimits, policy: Policy, ids: Ids, audit: Audit, context: Context) -> Self {
         let dispatcher = Dispatcher::new(limits.max_concurrent, MOST_WAITING);
-        Self { limits, policy, ids, dispatcher, scripts: Scripts::default(), context }
+        Self { limits, policy, ids, audit, events: Vec::new(), dispatcher, scripts: Scripts::default(), context }
     }
 
     /// Takes a command. What is answered at once comes back; else the answer comes with [`CommandExecutor::next`].
@@ -123,24 +129,58 @@ impl CommandExecutor {
                 return Some(refused(&command.work, CommandError::new(ErrorCode::InvalidParameters, sentence)));
             }
         }
-        match self.plan(&command.work) {
+        let planned = self.plan(&command.work);
+        let entry = match &command.work {
+            Work::Safe(safe) => {
+                audit::Command::safe(safe, spec(&safe.command_type.action).map_or(&[], |spec| spec.secrets))
+            }
+            Work::Raw(raw) => audit::Command::raw(raw, &[]),
+        };
+        match self.write_down(entry, &command.work.name(), planned) {
             Ok(plan) => {
-                let CommandName { id, command_type } = command.work.name();
-                tracing::info!(id, command_type, rule = plan.rule, "a command is permitted");
                 let ticket = Ticket { name: command.work.name(), received, is_script: false };
                 self.ids.accepted(command.work.id(), command.payload);
                 self.enqueue(ticket, plan);
                 None
             }
-            Err(error) => {
-                let CommandName { id, command_type } = command.work.name();
-                tracing::info!(id, command_type, code = ?error.code, "a command is refused: {error}");
-                Some(refused(&command.work, error))
+            Err(error) => Some(refused(&command.work, error)),
+        }
+    }
+
+    /// Puts a decision into the audit and the log. A command that must be in the audit and cannot be is refused.
+    fn write_down(
+        &mut self,
+        entry: audit::Command,
+        name: &CommandName,
+        planned: Result<Plan, Refusal>,
+    ) -> Result<Plan, CommandError> {
+        let (rule, error_code) = match &planned {
+            Ok(plan) => (plan.rule.as_str(), None),
+            Err(refusal) => (refusal.rule.as_deref().unwrap_or_default(), Some(refusal.error.code)),
+        };
+        let decision = audit::Decision { allowed: planned.is_ok(), rule, error_code };
+        let Recorded { event, refusal } = self.audit.decided(clock::now(), entry, &decision);
+        self.events.extend(event);
+        let CommandName { id, command_type } = name;
+        match (planned, refusal) {
+            (Ok(_), Some(error)) => Err(error),
+            (Ok(plan), None) => {
+                tracing::info!(id, command_type, rule = plan.rule, "a command is permitted");
+                Ok(plan)
+            }
+            (Err(refusal), _) => {
+                tracing::info!(id, command_type, code = ?refusal.error.code, "a command is refused: {}", refusal.error);
+                Err(refusal.error)
             }
         }
     }
 
-    fn plan(&self, work: &Work) -> Result<Plan, CommandError> {
+    /// What the host is to hear of the audit.
+    pub fn take_events(&mut self) -> Vec<AgentEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    fn plan(&self, work: &Work) -> Result<Plan, Refusal> {
         let plan = match work {
             Work::Safe(command) => plan::safe(command, &self.policy, &self.limits, &self.context.roots)?,
             Work::Raw(command) => plan::raw(command, &self.policy, &self.limits)?,
@@ -149,7 +189,7 @@ impl CommandExecutor {
             return Ok(plan);
         }
         let sentence = format!("{MOST_WAITING} commands wait already; send this one again when some are answered");
-        Err(CommandError::new(ErrorCode::ResourceLimit, sentence))
+        Err(CommandError::new(ErrorCode::ResourceLimit, sentence).into())
     }
 
     fn enqueue(&mut self, ticket: Ticket, plan: Plan) {
@@ -202,7 +242,9 @@ impl CommandExecutor {
     fn next_script(&mut self) -> Vec<Answer> {
         let mut answers = Vec::new();
         while let Some(script) = self.scripts.next(self.dispatcher.has_room()) {
-            match plan::script(&script, &self.policy, &self.limits) {
+            let planned = plan::script(&script, &self.policy, &self.limits);
+            let name = CommandName { id: script.execution_id.clone(), command_type: SCRIPT.to_owned() };
+            match self.write_down(audit::Command::script(&script, &[]), &name, planned) {
                 Ok(plan) => {
                     self.enqueue(Ticket::script(&script.execution_id, Instant::now()), plan);
                     break;
@@ -227,6 +269,14 @@ impl CommandExecutor {
         let Ended { ticket, outcome, room } = ended;
         let key = key(&ticket);
         let took = ticket.received.elapsed();
+        let ending = audit::Ending {
+            success: outcome.error.is_none(),
+            exit_code: outcome.exit_code,
+            error_code: outcome.error.as_ref().map(|error| error.code),
+            duration: took,
+        };
+        let Recorded { event, .. } = self.audit.ended(clock::now(), &ticket.name.id, audit_kind(&ticket), &ending);
+        self.events.extend(event);
         let body = if ticket.is_script {
             self.scripts.ended();
             scripts::completion(ticket.name.id, outcome)
@@ -256,6 +306,11 @@ impl CommandExecutor {
         ended.into_iter().map(|ended| self.answer(ended)).collect()
     }
 
+    /// Nothing comes any more: the audit is brought to the disk, and the host hears where it ends.
+    pub fn close(&mut self) -> Option<AgentEvent> {
+        self.audit.stop(clock::now())
+    }
+
     /// Whether nothing runs and nothing waits.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -267,6 +322,14 @@ impl CommandExecutor {
         self.limits = limits;
         self.policy = policy;
         self.dispatcher.set_most_running(limits.max_concurrent);
+    }
+}
+
+fn audit_kind(ticket: &Ticket) -> CommandKind {
+    match ticket.name.command_type.as_str() {
+        _ if ticket.is_script => CommandKind::Script,
+        RAW_COMMAND_TYPE => CommandKind::Raw,
+        _ => CommandKind::Safe,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Commands: what a host may ask the machine to do.
 
 pub mod action;
+pub mod audit;
 pub mod cleanup;
 pub mod disk_space;
 pub mod dispatch;

@@ -10,6 +10,7 @@ use crate::auth::Trust;
 use crate::auth::replay::NonceJournal;
 use crate::collector::linux::{LinuxCollector, Roots};
 use crate::commands::action::Context;
+use crate::commands::audit::{Audit, AuditSettings};
 use crate::commands::ids::Ids;
 use crate::commands::testing::idle_context;
 use crate::communication::{Endpoint, PortDescription};
@@ -25,9 +26,16 @@ fn service(folder: &Path, events: Vec<LinkEvent>) -> InfiniService {
     let roots = Roots { proc: folder.join("proc"), sys: folder.join("sys"), etc: folder.join("etc") };
     let settings = loaded.config.collector.settings.clone();
     let policy = Policy::new(&Trust::Secret(key()), None);
+    let audit = Audit::open(&folder.join("audit"), AuditSettings::default());
     let context = Context { roots: Arc::new(roots.clone()), ..idle_context() };
     InfiniService::new(Parts {
-        command_executor: CommandExecutor::new(CommandLimits::of(&loaded.config), policy, Ids::in_memory(), context),
+        command_executor: CommandExecutor::new(
+            CommandLimits::of(&loaded.config),
+            policy,
+            Ids::in_memory(),
+            audit,
+            context,
+        ),
         collector: DataCollector::spawn(move || LinuxCollector::new(roots.clone()), settings),
         communication: VirtioSerial::on_which(events),
         authenticator: Authenticator::new(Trust::Secret(key()), NonceJournal::in_memory()),

@@ -11,7 +11,7 @@ use crate::commands::action::{Action, CHANGE_TIME, Context, Running};
 use crate::commands::ids;
 use crate::commands::outcome::CommandError;
 use crate::commands::policy::{
-    Permit, Policy, RawCommand, RawScript, Request, SCRIPT, Setting, Subject, process_facts,
+    Denial, Permit, Policy, RawCommand, RawScript, Request, SCRIPT, Setting, Subject, process_facts,
 };
 use crate::commands::spec;
 use crate::commands::unsafe_executor::{self, Prepared};
@@ -34,18 +34,34 @@ pub struct Plan {
     pub run: Box<dyn FnOnce(Context) -> Running + Send>,
 }
 
+/// Why a command may not run.
+#[derive(Debug)]
+pub struct Refusal {
+    /// For the host.
+    pub error: CommandError,
+    /// The rule that forbids it; absent where it was refused for what it is.
+    pub rule: Option<String>,
+}
+
+impl From<CommandError> for Refusal {
+    fn from(error: CommandError) -> Self {
+        Self { error, rule: None }
+    }
+}
+
+impl From<Denial> for Refusal {
+    fn from(denial: Denial) -> Self {
+        Self { rule: Some(denial.rule.clone()), error: denial.into() }
+    }
+}
+
 /// Plans an action.
-pub fn safe(
-    command: &SafeCommand,
-    policy: &Policy,
-    limits: &CommandLimits,
-    roots: &Roots,
-) -> Result<Plan, CommandError> {
+pub fn safe(command: &SafeCommand, policy: &Policy, limits: &CommandLimits, roots: &Roots) -> Result<Plan, Refusal> {
     check_id(&command.id)?;
     let name = command.command_type.action.as_str();
     let Some(spec) = spec(name) else {
         let sentence = format!("no action has the name {:?}", brief(name));
-        return Err(CommandError::new(ErrorCode::UnknownCommand, sentence));
+        return Err(CommandError::new(ErrorCode::UnknownCommand, sentence).into());
     };
     let (time, note) = time(command.timeout.as_ref(), spec.default_time, limits)?;
     let action = (spec.parse)(command)?;
@@ -61,7 +77,7 @@ fn subjects(action: &dyn Action, roots: &Roots) -> Vec<Subject> {
 }
 
 /// Plans a raw command.
-pub fn raw(command: &UnsafeCommand, policy: &Policy, limits: &CommandLimits) -> Result<Plan, CommandError> {
+pub fn raw(command: &UnsafeCommand, policy: &Policy, limits: &CommandLimits) -> Result<Plan, Refusal> {
     check_id(&command.id)?;
     let (time, note) = time(command.timeout.as_ref(), CHANGE_TIME, limits)?;
     let setting = Setting {
@@ -79,7 +95,7 @@ pub fn raw(command: &UnsafeCommand, policy: &Policy, limits: &CommandLimits) -> 
 }
 
 /// Plans a script.
-pub fn script(script: &Script, policy: &Policy, limits: &CommandLimits) -> Result<Plan, CommandError> {
+pub fn script(script: &Script, policy: &Policy, limits: &CommandLimits) -> Result<Plan, Refusal> {
     check_id(&script.execution_id)?;
     let (time, note) = time(script.timeout_seconds.as_ref(), CHANGE_TIME, limits)?;
     let setting =

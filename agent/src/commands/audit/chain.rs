@@ -1,0 +1,123 @@
+//! How a line is made and read: its number, the hash of the line before it and a check over itself.
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+
+use infini_protocol::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::entry::Body;
+
+/// No line is longer: the texts and parameters in one are bounded, and each byte of them becomes six at most.
+pub const MAX_LINE_BYTES: usize = 1 << 20;
+
+/// So many hex digits of SHA-256 are a line's check over itself. It finds a damaged last line, which no later line vouches for.
+const CHECK_DIGITS: usize = 16;
+const CHECK_KEY: &[u8] = b",\"check\":\"";
+const END: &[u8] = b"\"}\n";
+
+/// The end of the chain: the number and the hash of its last line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The line's number; the first line has 1.
+    pub line: u64,
+    /// SHA-256 of the line with its `\n`, in hex.
+    pub hash: String,
+}
+
+/// The text is no head.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not N:HASH, a line's number and 64 hex digits, as the host got them from the agent")]
+pub struct InvalidHead(String);
+
+impl Head {
+    /// Before the first line.
+    #[must_use]
+    pub fn start() -> Self {
+        Self { line: 0, hash: "0".repeat(64) }
+    }
+
+    /// The next line with this in it, and the head that it makes.
+    pub(super) fn next(&self, time: Timestamp, body: &Body) -> io::Result<(Vec<u8>, Self)> {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            line: u64,
+            time: Timestamp,
+            #[serde(flatten)]
+            body: &'a Body,
+            previous: &'a str,
+        }
+        let number = self.line + 1;
+        let mut line = serde_json::to_vec(&Line { line: number, time, body, previous: &self.hash })?;
+        line.pop();
+        let check = check(&line);
+        line.extend_from_slice(CHECK_KEY);
+        line.extend_from_slice(check.as_bytes());
+        line.extend_from_slice(END);
+        if line.len() > MAX_LINE_BYTES {
+            return Err(io::Error::other("an entry is longer than a line of the audit may be"));
+        }
+        let hash = sha256(&line);
+        Ok((line, Self { line: number, hash }))
+    }
+}
+
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.hash)
+    }
+}
+
+impl FromStr for Head {
+    type Err = InvalidHead;
+
+    fn from_str(text: &str) -> Result<Self, InvalidHead> {
+        let invalid = || InvalidHead(text.to_owned());
+        let (line, hash) = text.split_once(':').ok_or_else(invalid)?;
+        let line = line.parse().ok().filter(|&line| line > 0).ok_or_else(invalid)?;
+        if hash.len() != 64 || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(invalid());
+        }
+        Ok(Self { line, hash: hash.to_ascii_lowercase() })
+    }
+}
+
+/// What a line says of the chain.
+#[derive(Debug, Deserialize)]
+pub struct Link {
+    /// Its number.
+    pub line: u64,
+    /// In a file's first line: the number of the oldest file that was kept then.
+    pub oldest: Option<u64>,
+}
+
+impl Link {
+    /// Reads a line with its `\n`; nothing where it is not as it was written.
+    #[must_use]
+    pub fn read(line: &[u8]) -> Option<Self> {
+        let rest = line.strip_suffix(END)?;
+        let (rest, own) = rest.split_at_checked(rest.len().checked_sub(CHECK_DIGITS)?)?;
+        let signed = rest.strip_suffix(CHECK_KEY)?;
+        if own != check(signed).as_bytes() {
+            return None;
+        }
+        serde_json::from_slice(line).ok()
+    }
+}
+
+fn check(bytes: &[u8]) -> String {
+    let mut check = sha256(bytes);
+    check.truncate(CHECK_DIGITS);
+    check
+}
+
+/// SHA-256 in hex.
+pub fn sha256(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,94 @@
+//! The audit's folder on Linux: 0700, with files that only root reads.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::storage::{Ends, Storage, file_name, file_number};
+
+/// The folder, and the file that is written.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Folder {
+    /// A folder at that path; it is made with its first file.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), file: None }
+    }
+
+    fn file(&mut self) -> io::Result<&mut File> {
+        self.file.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+/// The numbers of the audit's files in a folder, lowest first; `NotFound` where there is no such folder.
+pub fn numbers(path: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(path)? {
+        numbers.extend(entry?.file_name().to_str().and_then(file_number));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+impl Storage for Folder {
+    fn numbers(&self) -> io::Result<Vec<u64>> {
+        match numbers(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            other => other,
+        }
+    }
+
+    fn ends(&self, number: u64, most: usize) -> io::Result<Ends> {
+        let mut file = File::open(self.path.join(file_name(number)))?;
+        let bytes = file.metadata()?.len();
+        let (mut first, mut last) = (Vec::new(), Vec::new());
+        (&file).take(most as u64).read_to_end(&mut first)?;
+        file.seek(SeekFrom::Start(bytes.saturating_sub(most as u64)))?;
+        file.take(most as u64).read_to_end(&mut last)?;
+        Ok(Ends { first, last, bytes })
+    }
+
+    fn begin(&mut self, number: u64) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.path)?;
+        fs::set_permissions(&self.path, fs::Permissions::from_mode(0o700))?;
+        let path = self.path.join(file_name(number));
+        self.file = Some(OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?);
+        Ok(())
+    }
+
+    fn resume(&mut self, number: u64) -> io::Result<()> {
+        self.file = Some(OpenOptions::new().append(true).open(self.path.join(file_name(number)))?);
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let file = self.file()?;
+        // What is written to a file without a name is lost.
+        if file.metadata()?.nlink() == 0 {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        file.write_all(bytes)
+    }
+
+    fn truncate(&mut self, bytes: u64) -> io::Result<()> {
+        self.file()?.set_len(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file()?.sync_all()?;
+        File::open(&self.path)?.sync_all()
+    }
+
+    fn remove(&mut self, number: u64) -> io::Result<()> {
+        match fs::remove_file(self.path.join(file_name(number))) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+}
