@@ -34,7 +34,7 @@ pub fn line(vm: &str, sample: &Sample) -> serde_json::Result<Vec<u8>> {
     any_line(&Line { vm, timestamp: sample.timestamp, received: sample.received, data: &sample.data })
 }
 
-/// Anything as a line with its `\n`, with the characters that a terminal acts on escaped as in [`line`].
+/// Anything as a line with its `\n`, with the characters that a terminal acts on escaped as in [`line()`].
 ///
 /// # Errors
 /// Where a value cannot be written as JSON.

@@ -3,14 +3,19 @@
 
 mod support;
 
-use std::path::Path;
+use std::fs::{File, OpenOptions};
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use infini_protocol::ErrorCode;
 use infini_protocol::agent::{AgentBody, Ended, Handshake, Response, ScriptCompletion};
 use infini_protocol::host::{HostMessage, PendingScriptsResponse, UnsafeCommand};
 use infinihost::sanitize::is_dangerous;
+use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
 use support::{FakeAgent, Peer, SECRET, SOON, greeting};
 use tokio::process::{Child, Command};
@@ -21,10 +26,20 @@ fn agent_handshake() -> Handshake {
 
 /// The program, at work for the machine behind this agent.
 fn start(agent: &FakeAgent, verb: &str, arguments: &[&str]) -> Child {
+    program(agent.dir(), verb)
+        .arg("--secret-file")
+        .arg(secret(agent))
+        .arg(agent.socket())
+        .args(arguments)
+        .spawn()
+        .unwrap()
+}
+
+fn secret(agent: &FakeAgent) -> PathBuf {
     let secret = agent.dir().join("secret");
     std::fs::write(&secret, SECRET).unwrap();
     std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    program(agent.dir(), verb).arg("--secret-file").arg(secret).arg(agent.socket()).args(arguments).spawn().unwrap()
+    secret
 }
 
 fn program(home: &Path, verb: &str) -> Command {
@@ -108,6 +123,30 @@ async fn exec_passes_arguments_output_and_exit_code_through() {
 }
 
 #[tokio::test]
+async fn a_terminal_gets_colours_and_nothing_else_that_it_acts_on() {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
+    let screen = OpenOptions::new().write(true).custom_flags(OFlags::NOCTTY.bits() as i32).open(name).unwrap();
+    let agent = FakeAgent::listen();
+    let secret = secret(&agent);
+    let mut command = program(agent.dir(), "sh");
+    command.arg(agent.socket()).arg("--secret-file").arg(secret).arg("ls").stdout(screen);
+    let child = command.spawn().unwrap();
+    // The last handle of the screen is the child's, so that reading ends with it.
+    drop(command);
+    let mut peer = agent.accept().await;
+    let id = hear_raw(&mut peer).await.id;
+    peer.say(ran(&id, 0, "\u{1b}[31mred\u{1b}]0;title\u{7}\u{1b}[5n\n", "")).await;
+    printed(&end(child).await, 0);
+    let mut shown = Vec::new();
+    // EIO: nobody has the other end any more.
+    File::from(terminal).read_to_end(&mut shown).unwrap_err();
+    assert_eq!(String::from_utf8_lossy(&shown), "\u{1b}[31mred␛]0;title␇␛[5n\r\n\u{1b}[0m");
+}
+
+#[tokio::test]
 async fn a_line_is_sent_as_it_is_and_its_answer_is_one_line_of_json() {
     let agent = FakeAgent::listen();
     let child = start(&agent, "sh", &["echo $HOME | wc -c", "--json"]);
@@ -175,7 +214,12 @@ async fn typed_commands_ask_for_their_actions() {
             json!({ "action": "ServiceControl", "operation": "restart", "service": "nginx" }),
             60,
         ),
-        ("package", &["install", "htop"], json!({ "action": "PackageInstall", "package": "htop" }), 1800),
+        (
+            "package",
+            &["install", "htop", "--timeout", "30m"],
+            json!({ "action": "PackageInstall", "package": "htop" }),
+            1800,
+        ),
         ("package", &["remove", "htop"], json!({ "action": "PackageRemove", "package": "htop" }), 1800),
         ("package", &["update", "htop"], json!({ "action": "PackageUpdate", "package": "htop" }), 1800),
         ("package", &["search", "top"], json!({ "action": "PackageSearch", "query": "top" }), 30),
@@ -284,6 +328,8 @@ async fn what_cannot_be_asked_for_is_said_at_once() {
         ("run", &["[]"], 64, "JSON"),
         ("exec", &["--shell", "cmd", "--", "dir"], 64, "infinihost sh --shell cmd"),
         ("exec", &["ls"], 64, "--"),
+        ("package", &["install"], 64, "NAME"),
+        ("package", &["list", "htop"], 64, "package search"),
         ("exec", &["--timeout", "0", "--", "ls"], 64, "whole seconds"),
         ("sh", &["--env", "=x", "ls"], 64, "NAME=VALUE"),
         ("scripts", &["/nonexistent"], 66, "/nonexistent"),

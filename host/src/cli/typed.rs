@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use infini_protocol::host::Action;
 use serde_json::Value;
 
@@ -50,34 +50,25 @@ enum Operation {
 pub struct PackageArgs {
     #[command(flatten)]
     common: Common,
-    #[command(subcommand)]
+    /// What to do
     operation: PackageOperation,
+    /// The package as the guest's package manager names it; with search, what to look for
+    #[arg(required_if_eq_any = PackageOperation::WITH_NAME.map(|name| ("operation", name)))]
+    name: Option<String>,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum PackageOperation {
-    /// Install a package
-    Install {
-        /// Its name in the guest's package manager
-        package: String,
-    },
-    /// Remove a package
-    Remove {
-        /// Its name in the guest's package manager
-        package: String,
-    },
-    /// Bring a package to its latest version
-    Update {
-        /// Its name in the guest's package manager
-        package: String,
-    },
-    /// Look for packages
-    Search {
-        /// What to look for
-        query: String,
-    },
-    /// List the packages that are installed
+    Install,
+    Remove,
+    Update,
+    Search,
     List,
+}
+
+impl PackageOperation {
+    /// Those that say nothing without a name.
+    const WITH_NAME: [&str; 4] = ["install", "remove", "update", "search"];
 }
 
 #[derive(Debug, Args)]
@@ -161,16 +152,16 @@ impl KillArgs {
     }
 }
 
-impl PackageOperation {
+impl PackageArgs {
     /// What it asks the guest for, and how long that may take.
     fn action(&self) -> (Action, Duration) {
-        let change = |name, package: &String| (action(name, [("package", Some(package.clone().into()))]), LONG_TIME);
-        match self {
-            Self::Install { package } => change("PackageInstall", package),
-            Self::Remove { package } => change("PackageRemove", package),
-            Self::Update { package } => change("PackageUpdate", package),
-            Self::Search { query } => (action("PackageSearch", [("query", Some(query.clone().into()))]), READ_TIME),
-            Self::List => (action("PackageList", []), READ_TIME),
+        let name = || self.name.clone().map(Value::from);
+        match self.operation {
+            PackageOperation::Install => (action("PackageInstall", [("package", name())]), LONG_TIME),
+            PackageOperation::Remove => (action("PackageRemove", [("package", name())]), LONG_TIME),
+            PackageOperation::Update => (action("PackageUpdate", [("package", name())]), LONG_TIME),
+            PackageOperation::Search => (action("PackageSearch", [("query", name())]), READ_TIME),
+            PackageOperation::List => (action("PackageList", []), READ_TIME),
         }
     }
 }
@@ -182,7 +173,10 @@ fn word(value: impl ValueEnum) -> Option<Value> {
 
 /// `package`.
 pub async fn package(args: &PackageArgs) -> Result<u8, Failure> {
-    let (action, time) = args.operation.action();
+    if args.operation == PackageOperation::List && args.name.is_some() {
+        return Err(Failure::new(USAGE, "package list takes no name; package search looks for one"));
+    }
+    let (action, time) = args.action();
     run(&args.common, action, time).await
 }
 
