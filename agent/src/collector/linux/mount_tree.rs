@@ -103,7 +103,8 @@ mod tests {
     #[test]
     fn a_deep_chain_is_climbed_once() {
         let mut mounts = vec![(1, 1, PathBuf::from("/"))];
-        mounts.extend((2..502).map(|id| (id, id - 1, mounts[0].2.join("d/".repeat(id as usize)))));
+        let root = mounts[0].2.clone();
+        mounts.extend((2..502).map(|id| (id, id - 1, root.join("d/".repeat(id as usize)))));
         let (reachable, look_ups) = reachable(&mounts);
         let parts: usize = mounts.iter().map(|(_, _, point)| point.ancestors().count()).sum();
         assert_eq!(reachable, 501);
