@@ -6,6 +6,7 @@ pub mod dispatch;
 pub mod executor;
 pub mod ids;
 pub mod outcome;
+pub mod package_management;
 pub mod policy;
 pub mod process_control;
 pub mod process_runner;
