@@ -307,6 +307,7 @@ fn context() -> Context {
     Context {
         stop: Stop::never(),
         programs: Arc::new(Runner::new()),
+        packages: Arc::default(),
         roots: Arc::new(Roots::default()),
         collector: Arc::new(|| Box::new(LinuxCollector::new(Roots::default()))),
         services: service_control::find(Path::new("/")),

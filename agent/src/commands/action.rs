@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::outcome::{CommandError, Outcome};
+use super::package_management::Packages;
 use super::process_runner::ProgramRunner;
 use super::service_control::ServiceManager;
 use super::stop::Stop;
@@ -183,6 +184,8 @@ pub struct Context {
     pub stop: Stop,
     /// The one place that starts programs.
     pub programs: Arc<dyn ProgramRunner>,
+    /// Whose turn it is to change packages, and where such changes run.
+    pub packages: Arc<Packages>,
     /// Where the machine's files are.
     pub roots: Arc<Roots>,
     /// Makes a collector that has seen nothing yet, on the thread that is going to use it.

@@ -105,7 +105,9 @@ impl Audit {
         }
         let head = self.head()?;
         // Where nothing was ever written there is nothing to lose.
-        if head.line > 0 && let Err(error) = self.files.sync() {
+        if head.line > 0
+            && let Err(error) = self.files.sync()
+        {
             tracing::warn!(%error, "the last lines of the audit may not survive a power loss");
         }
         (head.line > 0)

@@ -11,6 +11,7 @@ pub mod ids;
 pub mod maintenance;
 pub mod optimization;
 pub mod outcome;
+pub mod package_management;
 pub mod policy;
 pub mod power;
 pub mod process_control;
@@ -37,10 +38,10 @@ pub const ACTIONS: &[ActionSpec] = &[
     ActionSpec::windows("AutoFixDefender", Kind::Change),
     ActionSpec::windows("AutoFixWindowsUpdates", Kind::Change),
     ActionSpec::change("AutoOptimizeDisk", cleanup::optimize),
-    ActionSpec::unavailable("CheckApplicationUpdates", Kind::Read),
+    ActionSpec::read("CheckApplicationUpdates", package_management::application_updates),
     ActionSpec::read("CheckDiskSpace", disk_space::parse),
     ActionSpec::read("CheckLinuxSecurity", security::linux_security).linux(),
-    ActionSpec::unavailable("CheckLinuxUpdates", Kind::Read),
+    ActionSpec::read("CheckLinuxUpdates", package_management::pending_updates).linux(),
     ActionSpec::read("CheckResourceOptimization", optimization::resources),
     ActionSpec::read("CheckSystemIntegrity", health::integrity),
     ActionSpec::windows("CheckWindowsDefender", Kind::Read),
@@ -51,16 +52,16 @@ pub const ACTIONS: &[ActionSpec] = &[
     ActionSpec::windows("GetApplicationDetails", Kind::Read),
     ActionSpec::windows("GetDefenderStatus", Kind::Read),
     ActionSpec::windows("GetInstalledApplicationsWMI", Kind::Read),
-    ActionSpec::unavailable("GetPendingUpdates", Kind::Read),
+    ActionSpec::read("GetPendingUpdates", package_management::pending_updates),
     ActionSpec::windows("GetThreatHistory", Kind::Read),
-    ActionSpec::unavailable("GetUpdateHistory", Kind::Read),
+    ActionSpec::read("GetUpdateHistory", package_management::update_history),
     ActionSpec::unavailable("JoinDomain", Kind::Change),
     ActionSpec::read("OsInfo", system_info::os),
-    ActionSpec::unavailable("PackageInstall", Kind::Change),
-    ActionSpec::unavailable("PackageList", Kind::Read),
-    ActionSpec::unavailable("PackageRemove", Kind::Change),
-    ActionSpec::unavailable("PackageSearch", Kind::Read),
-    ActionSpec::unavailable("PackageUpdate", Kind::Change),
+    ActionSpec::change("PackageInstall", package_management::install).long(),
+    ActionSpec::read("PackageList", package_management::list),
+    ActionSpec::change("PackageRemove", package_management::remove).long(),
+    ActionSpec::read("PackageSearch", package_management::search),
+    ActionSpec::change("PackageUpdate", package_management::update).long(),
     ActionSpec::unavailable("PrepareGoldenImage", Kind::Change),
     ActionSpec::change("ProcessKill", process_control::kill),
     ActionSpec::read("ProcessList", process_control::list),
@@ -74,7 +75,7 @@ pub const ACTIONS: &[ActionSpec] = &[
     ActionSpec::change("ServiceControl", service_control::control),
     ActionSpec::read("ServiceList", service_control::list),
     ActionSpec::read("SystemInfo", system_info::system),
-    ActionSpec::unavailable("UpdateSystemSoftware", Kind::Change),
+    ActionSpec::change("UpdateSystemSoftware", package_management::update_system).long(),
     ActionSpec::read("UserList", system_info::users),
     ActionSpec::read("ValidateSystemHealth", health::validate),
 ];

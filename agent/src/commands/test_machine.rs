@@ -144,6 +144,7 @@ impl TestMachine {
             roots: Arc::new(roots),
             collector: Arc::new(collector),
             services: service_control::find(&self.path("/nowhere")),
+            packages: Arc::default(),
         }
     }
 }

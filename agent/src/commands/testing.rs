@@ -87,7 +87,10 @@ pub fn finished(ending: Ending, stdout: &str, stderr: &str) -> Finished {
 pub fn context(programs: Arc<FakePrograms>, services: Arc<dyn ServiceManager>) -> (StopOrder, Context) {
     let (order, stop) = Stop::at(Instant::now() + Duration::from_secs(30));
     let collector = Arc::new(|| -> Box<dyn SystemMetricsProvider> { unreachable!("nothing is measured here") });
-    (order, Context { stop, programs, roots: Arc::new(Roots::default()), collector, services })
+    (
+        order,
+        Context { stop, programs, packages: Arc::default(), roots: Arc::new(Roots::default()), collector, services },
+    )
 }
 
 /// The same of a machine that has no services, and on which no program is started.
