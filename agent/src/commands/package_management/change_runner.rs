@@ -80,9 +80,9 @@ fn append(all: &mut Captured, more: Captured) {
 
 /// The answer does not wait for the repair, the next change does.
 fn repair_behind(programs: Arc<dyn ProgramRunner>, repair: Option<Program>, turn: OwnedMutexGuard<()>) {
-    let Some(repair) = repair else { return };
     tokio::spawn(async move {
         tokio::time::sleep(KILLED_AFTER).await;
+        let Some(repair) = repair else { return drop(turn) };
         let path = repair.path.display().to_string();
         let (_order, stop) = Stop::at(Instant::now() + REPAIR_TIME);
         match programs.run(repair, stop).await {
