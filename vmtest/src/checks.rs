@@ -3,6 +3,7 @@
 mod agent_memory;
 mod agrees_with_proc;
 mod busy_core;
+mod commands;
 mod diagnose;
 mod disk_write;
 mod handshake;
@@ -71,6 +72,8 @@ const CHECKS: &[Check] = &[
     check!("restart of the host side", 60, restarts::host_side),
     check!("restart of the agent", 60, restarts::agent),
     check!("memory after 100 samples", 180, agent_memory::stays_small),
+    check!("typed commands", 240, commands::typed),
+    check!("raw commands", 240, commands::raw),
     check!("wrong secret", 120, wrong_secret::is_refused),
     check!("port unplugged and plugged in", 120, replug::recovers),
     check!("kills in the guest", 600, kills_in_guest::recover),

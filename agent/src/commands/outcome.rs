@@ -134,7 +134,7 @@ impl From<Result<Finished, StartError>> for Outcome {
                 (128 + signal, Ended::Signal, Some(CommandError::failed(format!("signal {signal} ended it"))))
             }
             Ending::OutOfMemory => {
-                let error = CommandError::new(ErrorCode::ResourceLimit, "it took more memory than a command may have");
+                let error = CommandError::failed("it took more memory than a command may have and was killed");
                 (-1, Ended::OutOfMemory, Some(error))
             }
             Ending::Stopped(reason) => return Self::stopped(reason).printed(finished),
