@@ -9,7 +9,7 @@ use infini_protocol::host::SafeCommand;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::action::{Action, Context, Running, fields};
+use super::action::{Action, Context, Running, Target, fields};
 use super::cleanup::Step;
 use super::health::{CheckName, Health, Status, check, value};
 use super::outcome::{CommandError, Outcome};
@@ -126,6 +126,13 @@ struct Done {
 }
 
 impl Action for RunMaintenanceTask {
+    fn targets(&self) -> Vec<Target> {
+        match self.task {
+            Task::RestartFailed => vec![Target::AnyService],
+            _ => Vec::new(),
+        }
+    }
+
     fn run(self: Box<Self>, context: Context) -> Running {
         Box::pin(async move { Outcome::from(maintain(&context, &DBus, &self).await) })
     }

@@ -175,7 +175,7 @@ changes!(PackageUpdate, Change::Update);
 
 impl Action for UpdateSystem {
     fn targets(&self) -> Vec<Target> {
-        self.package.iter().cloned().map(Target::Package).collect()
+        vec![self.package.clone().map_or(Target::AnyPackage, Target::Package)]
     }
 
     fn run(self: Box<Self>, context: Context) -> Running {

@@ -159,7 +159,7 @@ async fn state_behind(failure: &ServiceError, context: &Context, name: &ServiceN
 
 impl Action for RestartServices {
     fn targets(&self) -> Vec<Target> {
-        self.service_name.iter().cloned().map(Target::Service).collect()
+        vec![self.service_name.clone().map_or(Target::AnyService, Target::Service)]
     }
 
     fn run(self: Box<Self>, context: Context) -> Running {

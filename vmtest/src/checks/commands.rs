@@ -70,7 +70,10 @@ async fn raw_commands(bench: &Workbench, figures: &mut Figures) -> anyhow::Resul
     ensure!((500_000..1_100_000).contains(&output.stdout.len()), "{} bytes were kept", output.stdout.len());
     let pid = bench.agent_pid().await?;
     let memory = bench.vm.run(&format!("grep ^VmRSS /proc/{pid}/status")).await?;
-    figures.note("agent's memory after a memory hog, a fork bomb and 300 MB of output", memory.trim_start_matches("VmRSS:").trim());
+    figures.note(
+        "agent's memory after a memory hog, a fork bomb and 300 MB of output",
+        memory.trim_start_matches("VmRSS:").trim(),
+    );
     let left = bench.vm.run(&format!("ls -d /sys/fs/cgroup/system.slice/{UNIT}/cmd-* 2>/dev/null | wc -l")).await?;
     same("control groups that commands left", left.as_str(), "0")
 }
