@@ -25,9 +25,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// A connection on which not one byte has come for this long is given up for a new one. It happens that a guest's kernel misses the
 /// notice that this host is there and then writes nothing; a new connection brings a new notice. An agent that is merely down costs
-/// a connection now and then: each silent one is waited on twice as long as the one before. The first is soon enough for a second one to
-/// bring an answer before anybody who waits 5 s gives up.
-const FIRST_SILENCE: Duration = Duration::from_secs(2);
+/// a connection now and then: each silent one is waited on twice as long as the one before.
+const FIRST_SILENCE: Duration = Duration::from_secs(6);
 
 /// The longest wait on a silent connection.
 const LONGEST_SILENCE: Duration = Duration::from_secs(60);
