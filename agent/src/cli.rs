@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::commands::process_runner;
+use crate::commands::{package_management, process_runner};
 
 /// All went well.
 pub const EXIT_OK: u8 = 0;
@@ -109,7 +109,7 @@ impl Arguments {
 #[must_use]
 pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    if let Some(code) = process_runner::supervise(&arguments) {
+    if let Some(code) = process_runner::supervise(&arguments).or_else(|| package_management::keep(&arguments)) {
         return code.into();
     }
     let arguments = match Arguments::parse_all(arguments) {

@@ -88,7 +88,7 @@ pub struct Parts {
 enum Event {
     Link(LinkEvent),
     Sample(Box<infini_protocol::metrics::MetricsData>),
-    Answer(Answer),
+    Answer(Option<Answer>),
     ClockSet(io::Result<()>),
     Order(Order),
     Tick,
@@ -165,7 +165,7 @@ impl InfiniService {
         let end = tokio::time::Instant::now() + LAST_ANSWERS;
         while !self.command_executor.is_idle() {
             match tokio::time::timeout_at(end, self.command_executor.next()).await {
-                Ok(answer) => self.answer(answer),
+                Ok(answer) => answer.into_iter().for_each(|answer| self.answer(answer)),
                 Err(_) => {
                     tracing::warn!("commands are left without an answer");
                     break;
@@ -202,7 +202,7 @@ impl InfiniService {
                 let host_reads = !self.communication.outbox().has_metrics();
                 self.decide(Input::Sample { data, host_reads });
             }
-            Event::Answer(answer) => self.answer(answer),
+            Event::Answer(answer) => answer.into_iter().for_each(|answer| self.answer(answer)),
             Event::ClockSet(Ok(())) => self.decide(Input::ClockSet),
             Event::ClockSet(Err(error)) => {
                 tracing::warn!(%error, "no longer see when the clock is set");

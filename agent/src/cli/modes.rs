@@ -18,10 +18,11 @@ use crate::auth::{Authenticator, Trust};
 use crate::clock;
 use crate::collector::DataCollector;
 use crate::collector::linux::{LinuxCollector, Roots};
-use crate::commands::action::Context;
+use crate::commands::action::{Context, Origin};
 use crate::commands::audit::{self, Audit, AuditSettings};
 use crate::commands::executor::{CommandExecutor, CommandLimits};
 use crate::commands::ids::Ids;
+use crate::commands::package_management::{self, Packages, TransientRunner};
 use crate::commands::policy::Asking;
 use crate::commands::policy::Policy;
 use crate::commands::process_runner::Runner;
@@ -267,12 +268,18 @@ fn assemble(start: Start, loaded: Loaded, reload_level: impl Fn(&Loaded) + 'stat
         max_line_bytes: config.limits.max_line_bytes,
         ..LinkSettings::default()
     };
+    let context = context(config, machine.boot_id());
+    let unanswered = package_management::adopt(&context);
+    let mut command_executor = CommandExecutor::new(CommandLimits::of(config), policy, ids, audit, context);
+    if let Some(unanswered) = unanswered {
+        command_executor.adopt(unanswered);
+    }
     Ok(Parts {
         collector: DataCollector::spawn(|| LinuxCollector::new(Roots::default()), config.collector.settings.clone()),
         communication: VirtioSerial::spawn(link),
         authenticator: Authenticator::new(trust, journal(&config.state_dir)),
         audit: AuditFile::new(config.state_dir.join("auth.log")),
-        command_executor: CommandExecutor::new(CommandLimits::of(config), policy, ids, audit, context()),
+        command_executor,
         machine,
         supervisor: Supervisor::connect()?,
         reload: Box::new(move |_| {
@@ -303,11 +310,14 @@ pub(crate) fn borrow_policy(config: &Config, trust: &Trust) -> BorrowPolicy {
 }
 
 /// What commands work with on this machine.
-fn context() -> Context {
+fn context(config: &Config, boot_id: &str) -> Context {
+    let binary = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+    let changes = TransientRunner::new(config.state_dir.join("change"), boot_id, binary);
     Context {
+        origin: Arc::new(Origin::nobody()),
         stop: Stop::never(),
         programs: Arc::new(Runner::new()),
-        packages: Arc::default(),
+        packages: Arc::new(Packages::new(Arc::new(changes))),
         roots: Arc::new(Roots::default()),
         collector: Arc::new(|| Box::new(LinuxCollector::new(Roots::default()))),
         services: service_control::find(Path::new("/")),

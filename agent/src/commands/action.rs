@@ -9,8 +9,11 @@ use std::time::Duration;
 use infini_protocol::ErrorCode;
 use infini_protocol::host::SafeCommand;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::Instant;
 
+use super::ids::Digest;
 use super::outcome::{CommandError, Outcome};
 use super::package_management::Packages;
 use super::process_runner::ProgramRunner;
@@ -177,9 +180,33 @@ impl<R: Read> Action for R {
 /// A command at work. Dropping it ends what it started.
 pub type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
+/// The host's command that something is done for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Origin {
+    /// The host's id for it.
+    pub id: String,
+    /// What its answer calls it.
+    pub command_type: String,
+    /// Of the payload that it came in.
+    pub payload: Digest,
+    /// When it came.
+    #[serde(skip, default = "Instant::now")]
+    pub received: Instant,
+}
+
+impl Origin {
+    /// Nobody's: for what the agent does by itself.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self { id: String::new(), command_type: String::new(), payload: Digest::default(), received: Instant::now() }
+    }
+}
+
 /// What a command works with.
 #[derive(Clone)]
 pub struct Context {
+    /// The command.
+    pub origin: Arc<Origin>,
     /// When and why it must end.
     pub stop: Stop,
     /// The one place that starts programs.
@@ -197,6 +224,12 @@ pub struct Context {
 impl Context {
     /// The same for another command.
     #[must_use]
+    pub fn of(&self, origin: Arc<Origin>) -> Self {
+        Self { origin, ..self.clone() }
+    }
+
+    /// The same with another end.
+    #[must_use]
     pub fn stopping_at(&self, stop: Stop) -> Self {
         Self { stop, ..self.clone() }
     }
@@ -210,9 +243,7 @@ impl Context {
         let contained = move || contain(AssertUnwindSafe(|| work(&context)));
         match tokio::task::spawn_blocking(contained).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) | Err(_) => {
-                Err(CommandError::new(ErrorCode::Internal, "a defect of the agent; its log has the place"))
-            }
+            Ok(Err(_)) | Err(_) => Err(CommandError::defect()),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod plan;
 mod scripts;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use infini_protocol::ErrorCode;
@@ -10,11 +11,12 @@ use infini_protocol::agent::{AgentBody, AgentEvent, Response};
 use infini_protocol::host::{CommandName, RAW_COMMAND_TYPE, SafeCommand, Script, UnsafeCommand};
 use tokio::time::Instant;
 
-use super::action::Context;
+use super::action::{Context, Origin};
 use super::audit::{self, Audit, CommandKind, Recorded};
 use super::dispatch::{Dispatcher, Ended, Job, Ticket};
 use super::ids::{Digest, Ids, Known};
 use super::outcome::{CommandError, Outcome};
+use super::package_management::{Adopted, Unanswered};
 use super::policy::{Policy, SCRIPT};
 use super::spec;
 use super::stop::Stop;
@@ -140,7 +142,9 @@ impl CommandExecutor {
             Ok(plan) => {
                 let ticket = Ticket { name: command.work.name(), received, is_script: false };
                 self.ids.accepted(command.work.id(), command.payload);
-                self.enqueue(ticket, plan);
+                let CommandName { id, command_type } = ticket.name.clone();
+                let origin = Origin { id, command_type, payload: command.payload, received };
+                self.enqueue(ticket, origin, plan);
                 None
             }
             Err(error) => Some(refused(&command.work, error)),
@@ -192,9 +196,9 @@ impl CommandExecutor {
         Err(CommandError::new(ErrorCode::ResourceLimit, sentence).into())
     }
 
-    fn enqueue(&mut self, ticket: Ticket, plan: Plan) {
+    fn enqueue(&mut self, ticket: Ticket, origin: Origin, plan: Plan) {
         let deadline = ticket.received + plan.time;
-        let context = self.context.clone();
+        let context = self.context.of(Arc::new(origin));
         let note = plan.note;
         let start = move |stop: Stop| -> super::action::Running {
             let running = (plan.run)(context.stopping_at(stop));
@@ -246,7 +250,7 @@ impl CommandExecutor {
             let name = CommandName { id: script.execution_id.clone(), command_type: SCRIPT.to_owned() };
             match self.write_down(audit::Command::script(&script, &[]), &name, planned) {
                 Ok(plan) => {
-                    self.enqueue(Ticket::script(&script.execution_id, Instant::now()), plan);
+                    self.enqueue(Ticket::script(&script.execution_id, Instant::now()), Origin::nobody(), plan);
                     break;
                 }
                 Err(error) => {
@@ -259,10 +263,22 @@ impl CommandExecutor {
         answers
     }
 
-    /// Waits for the next answer. Nothing is lost when the future is dropped.
-    pub async fn next(&mut self) -> Answer {
+    /// Takes over a command that a process of the agent before this one has begun: its answer comes like any other.
+    pub fn adopt(&mut self, adopted: Adopted) {
+        let Adopted { command: Unanswered { origin, deadline, .. }, resume } = adopted;
+        let name = CommandName { id: origin.id.clone(), command_type: origin.command_type.clone() };
+        self.ids.accepted(&origin.id, origin.payload);
+        let ticket = Ticket { name, received: origin.received, is_script: false };
+        let context = self.context.of(origin);
+        let start = move |stop: Stop| resume(context.stopping_at(stop));
+        self.dispatcher.enqueue(Job { ticket, deadline, start: Box::new(start) });
+    }
+
+    /// Waits for the next command that is over. Gives its answer, unless the next process of the agent gives it. Nothing is lost when the
+    /// future is dropped.
+    pub async fn next(&mut self) -> Option<Answer> {
         let ended = self.dispatcher.next().await;
-        self.answer(ended)
+        (!ended.outcome.is_handed_over).then(|| self.answer(ended))
     }
 
     fn answer(&mut self, ended: Ended) -> Answer {

@@ -26,6 +26,12 @@ impl CommandError {
         Self { code, sentence: sentence.into() }
     }
 
+    /// Something in the agent has panicked.
+    #[must_use]
+    pub fn defect() -> Self {
+        Self::new(ErrorCode::Internal, "a defect of the agent; its log has the place")
+    }
+
     /// The command was run and failed.
     #[must_use]
     pub fn failed(sentence: impl Into<String>) -> Self {
@@ -56,6 +62,8 @@ pub struct Outcome {
     pub error: Option<CommandError>,
     /// How the program ended; absent where none ran.
     pub ended: Option<Ended>,
+    /// It goes on without this process of the agent, and the next one answers: nothing else in here counts.
+    pub is_handed_over: bool,
 }
 
 impl Outcome {
@@ -77,19 +85,11 @@ impl Outcome {
 
     /// With what a program printed and used.
     fn printed(self, finished: Finished) -> Self {
-        let Usage { cpu_time, memory_peak_bytes } = finished.usage;
-        let mut usage = Map::new();
-        if let Some(time) = cpu_time {
-            usage.insert("cpu_time_ms".to_owned(), u64::try_from(time.as_millis()).unwrap_or(u64::MAX).into());
-        }
-        if let Some(bytes) = memory_peak_bytes {
-            usage.insert("memory_peak_bytes".to_owned(), bytes.into());
-        }
         Self {
             truncated: finished.stdout.omitted + finished.stderr.omitted > 0,
             stdout: finished.stdout.text,
             stderr: finished.stderr.text,
-            data: (!usage.is_empty()).then(|| json!({ "usage": usage })),
+            data: finished.usage.to_json().map(|usage| json!({ "usage": usage })),
             ..self
         }
     }
@@ -115,6 +115,21 @@ impl Outcome {
             ended: self.ended,
             duplicate: false,
         }
+    }
+}
+
+impl Usage {
+    /// As answers have it; absent where nothing is known.
+    #[must_use]
+    pub fn to_json(self) -> Option<Value> {
+        let mut usage = Map::new();
+        if let Some(time) = self.cpu_time {
+            usage.insert("cpu_time_ms".to_owned(), u64::try_from(time.as_millis()).unwrap_or(u64::MAX).into());
+        }
+        if let Some(bytes) = self.memory_peak_bytes {
+            usage.insert("memory_peak_bytes".to_owned(), bytes.into());
+        }
+        (!usage.is_empty()).then_some(Value::Object(usage))
     }
 }
 

@@ -13,6 +13,7 @@ mod pacman;
 mod query;
 mod reboot;
 mod rpm;
+mod task;
 #[cfg(test)]
 mod tests;
 mod updates;
@@ -23,9 +24,11 @@ use infini_protocol::host::SafeCommand;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-pub use change::Packages;
 use change::UpdateSystem;
-pub use change_runner::{ChangeRunner, PlainRunner};
+pub use change::{Adopted, Packages, adopt};
+pub use change_runner::{ChangeRunner, PlainRunner, Unanswered};
+#[cfg(target_os = "linux")]
+pub use change_runner::{TransientRunner, keep};
 use manager::{Change, Package, PackageManager};
 use query::Found;
 use words::SearchWords;

@@ -15,6 +15,8 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::stop::{Stop, StopReason};
 
 /// A program to be started: never a shell line. Its environment is built from nothing.
@@ -37,7 +39,12 @@ pub struct Program {
     /// What it has started by its end is left alone, and no memory limit holds: it starts a daemon that is to stay. Where it has to be
     /// stopped before its end, all of it is killed as ever.
     pub leaves_daemon: bool,
+    /// How long it may take to end by itself where it has to: what is left of it then is killed.
+    pub grace: Duration,
 }
+
+/// For what nobody has said another time of.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// What a program reads from standard input.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -87,12 +94,20 @@ impl Program {
             stdin: Stdin::Null,
             script: None,
             leaves_daemon: false,
+            grace: GRACE,
         }
+    }
+
+    /// Path and arguments with blanks between them, for people.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let words = std::iter::once(self.path.as_os_str()).chain(self.arguments.iter().map(OsString::as_os_str));
+        words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 }
 
 /// How a program ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Ending {
     /// By itself, with this exit code.
     Exit(i32),
@@ -105,7 +120,7 @@ pub enum Ending {
 }
 
 /// What a program printed on one stream: its head and its tail where it was too much.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Captured {
     /// The text; what was not UTF-8 is replaced. Where the middle is left out, a line in its place says so.
     pub text: String,
@@ -114,7 +129,7 @@ pub struct Captured {
 }
 
 /// What a program used, where the system says so.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Usage {
     /// Processor time of all its processes.
     pub cpu_time: Option<Duration>,
@@ -123,7 +138,7 @@ pub struct Usage {
 }
 
 /// A program that has ended, or had to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Finished {
     /// How.
     pub ending: Ending,

@@ -1,6 +1,8 @@
 //! What is asked of systemd and its like over D-Bus: see org.freedesktop.systemd1(5), org.freedesktop.login1(5) and
 //! org.freedesktop.timedate1(5).
 
+pub mod job;
+
 use std::future::{Future, poll_fn};
 use std::path::Path;
 use std::pin::Pin;

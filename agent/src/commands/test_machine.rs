@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::action::Context;
+use super::action::{Context, Origin};
 use super::process_runner::{Captured, Ending, Finished, Program, ProgramRunner, RunningProgram, StartError, Usage};
 use super::service_control;
 use super::stop::Stop;
@@ -139,6 +139,7 @@ impl TestMachine {
             Box::new(LinuxCollector::with_kernel(at.clone(), probe, Box::new(|| Ok(Vec::new()))))
         };
         Context {
+            origin: Arc::new(Origin::nobody()),
             stop: Stop::at(Instant::now() + TIME).1,
             programs: Arc::new(self.programs.clone()),
             roots: Arc::new(roots),

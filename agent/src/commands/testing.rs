@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::action::Context;
+use super::action::{Context, Origin};
 use super::process_runner::{Captured, Ending, Finished, Program, ProgramRunner, RunningProgram, Usage};
 use super::service_control::{self, ServiceManager};
 use super::stop::{Stop, StopOrder};
@@ -73,8 +73,7 @@ impl ProgramRunner for FakePrograms {
 
 /// A program's path and arguments.
 pub fn line(program: &Program) -> String {
-    let arguments = program.arguments.iter().map(|argument| argument.to_str().unwrap());
-    [program.path.to_str().unwrap()].into_iter().chain(arguments).collect::<Vec<_>>().join(" ")
+    program.line()
 }
 
 /// How a program ended that printed this.
@@ -89,7 +88,15 @@ pub fn context(programs: Arc<FakePrograms>, services: Arc<dyn ServiceManager>) -
     let collector = Arc::new(|| -> Box<dyn SystemMetricsProvider> { unreachable!("nothing is measured here") });
     (
         order,
-        Context { stop, programs, packages: Arc::default(), roots: Arc::new(Roots::default()), collector, services },
+        Context {
+            origin: Arc::new(Origin::nobody()),
+            stop,
+            programs,
+            packages: Arc::default(),
+            roots: Arc::new(Roots::default()),
+            collector,
+            services,
+        },
     )
 }
 

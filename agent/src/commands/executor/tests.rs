@@ -82,7 +82,7 @@ impl Bench {
     }
 
     async fn next(&mut self) -> AgentBody {
-        let answer = self.executor.next().await;
+        let answer = self.executor.next().await.expect("nobody else answers");
         drop(answer.room);
         let refused = self.start();
         assert!(refused.is_empty(), "{refused:?}");

@@ -60,7 +60,7 @@ impl PackageManager for Apk {
         History::None
     }
 
-    fn change(&self, change: &Change) -> Vec<Step> {
+    fn change(&self, change: &Change) -> Step {
         const FRESH: [&str; 2] = ["--no-progress", "--update-cache"];
         let arguments = match change {
             Change::Install(name) => [&FRESH[..], &["add", "--", name.as_str()]].concat(),
@@ -69,7 +69,7 @@ impl PackageManager for Apk {
             Change::Update(name) => [&FRESH[..], &["upgrade", "--", name.as_str()]].concat(),
             Change::UpdateAll => [&FRESH[..], &["upgrade"]].concat(),
         };
-        vec![Step::new(PROGRAM, arguments)]
+        Step::new(PROGRAM, arguments)
     }
 
     fn repair(&self) -> Option<Program> {

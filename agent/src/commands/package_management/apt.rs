@@ -83,14 +83,18 @@ impl PackageManager for Apt {
         History::Logs(&["var/log/apt/history.log", "var/log/dpkg.log"], history::parse)
     }
 
-    fn change(&self, change: &Change) -> Vec<Step> {
-        let refresh = Step { may_fail: true, ..Step::new(PROGRAM, ["-q", "-o", LOCK_TIMEOUT, "update"]) };
+    fn refresh(&self, change: &Change) -> Option<Program> {
+        let is_needed = !matches!(change, Change::Remove(_));
+        is_needed.then(|| Program::new(PROGRAM, ["-q", "-o", LOCK_TIMEOUT, "update"]))
+    }
+
+    fn change(&self, change: &Change) -> Step {
         match change {
-            Change::Install(name) => vec![refresh, step(&["install", "--", name.as_str()])],
-            Change::Remove(name) => vec![step(&["remove", "--", name.as_str()])],
-            Change::Update(name) => vec![refresh, step(&["install", "--only-upgrade", "--", name.as_str()])],
+            Change::Install(name) => step(&["install", "--", name.as_str()]),
+            Change::Remove(name) => step(&["remove", "--", name.as_str()]),
+            Change::Update(name) => step(&["install", "--only-upgrade", "--", name.as_str()]),
             // Brings new packages in, and removes none.
-            Change::UpdateAll => vec![refresh, step(&["--with-new-pkgs", "upgrade"])],
+            Change::UpdateAll => step(&["--with-new-pkgs", "upgrade"]),
         }
     }
 

@@ -1,97 +1,87 @@
-//! Where the programs of a change run.
+//! Where the program of a change runs.
+
+mod plain;
+#[cfg(target_os = "linux")]
+mod transient;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use super::manager::Step;
+use super::task::Task;
+use crate::commands::action::Origin;
 use crate::commands::outcome::CommandError;
-use crate::commands::process_runner::{Captured, Ending, Finished, Program, ProgramRunner, Usage};
+use crate::commands::process_runner::{Finished, Program, ProgramRunner};
 use crate::commands::stop::Stop;
-
-/// How long the runner takes to end what it was told to end, with room to spare.
-const KILLED_AFTER: Duration = Duration::from_secs(5);
-
-/// How long a repair may take.
-const REPAIR_TIME: Duration = Duration::from_secs(15 * 60);
+pub use plain::PlainRunner;
+#[cfg(target_os = "linux")]
+pub use transient::{TransientRunner, keep};
 
 /// A change that is to run.
 pub struct Order {
-    /// Its programs, one after another until one fails.
-    pub steps: Vec<Step>,
+    /// The host's command that asked for it.
+    pub origin: Arc<Origin>,
+    /// What is to change, and what was there before.
+    pub task: Task,
+    /// The program that changes it.
+    pub step: Step,
+    /// What comes after it.
+    pub after: After,
+}
+
+/// What comes after a change that had to end.
+pub struct After {
     /// What puts the database right after a kill.
     pub repair: Option<Program>,
     /// Held until all of it is over, the repair too.
     pub turn: OwnedMutexGuard<()>,
 }
 
-/// How a change ended. Where it had to end its programs end behind this answer.
-pub type RunningChange = Pin<Box<dyn Future<Output = Result<Finished, CommandError>> + Send>>;
+/// What became of a change.
+#[derive(Debug)]
+pub enum ChangeEnd {
+    /// Its program has ended, or had to; what still runs of it ends behind this.
+    Finished(Finished),
+    /// The agent stops, and the change goes on without it. The next process of the agent answers.
+    HandedOver,
+}
+
+/// A change at work. Dropping it leaves the change to itself, which ends in its time.
+pub type RunningChange = Pin<Box<dyn Future<Output = Result<ChangeEnd, CommandError>> + Send>>;
 
 /// Runs changes.
 pub trait ChangeRunner: Send + Sync {
     /// Runs a change until it ends or must end.
     fn run(&self, programs: Arc<dyn ProgramRunner>, order: Order, stop: Stop) -> RunningChange;
-}
 
-/// Runs the programs as all others run: below the agent.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PlainRunner;
-
-impl ChangeRunner for PlainRunner {
-    fn run(&self, programs: Arc<dyn ProgramRunner>, order: Order, stop: Stop) -> RunningChange {
-        Box::pin(async move {
-            let mut all = Finished {
-                ending: Ending::Exit(0),
-                stdout: Captured::default(),
-                stderr: Captured::default(),
-                usage: Usage::default(),
-            };
-            for step in order.steps {
-                let finished = programs.run(step.program, stop.clone()).await;
-                let finished = finished.map_err(|error| CommandError::failed(error.to_string()))?;
-                append(&mut all.stdout, finished.stdout);
-                append(&mut all.stderr, finished.stderr);
-                all.ending = match finished.ending {
-                    Ending::Exit(code) if step.fine.contains(&code) => Ending::Exit(0),
-                    Ending::Exit(_) if step.may_fail => Ending::Exit(0),
-                    ending => ending,
-                };
-                if all.ending != Ending::Exit(0) {
-                    break;
-                }
-            }
-            if matches!(all.ending, Ending::Stopped(_) | Ending::OutOfMemory | Ending::Signal(_)) {
-                repair_behind(programs, order.repair, order.turn);
-            }
-            Ok(all)
-        })
+    /// What a process of the agent before this one has begun. Asked once, before anything else is.
+    fn left(&self) -> Option<Left> {
+        None
     }
 }
 
-fn append(all: &mut Captured, more: Captured) {
-    all.text.push_str(&more.text);
-    all.omitted += more.omitted;
+/// A change that a process of the agent before this one has begun.
+pub struct Left {
+    /// The command that asked for it, where that still waits for its answer.
+    pub unanswered: Option<Unanswered>,
+    /// Waits for its end.
+    pub wait: Wait,
 }
 
-/// The answer does not wait for the repair, the next change does.
-fn repair_behind(programs: Arc<dyn ProgramRunner>, repair: Option<Program>, turn: OwnedMutexGuard<()>) {
-    tokio::spawn(async move {
-        tokio::time::sleep(KILLED_AFTER).await;
-        let Some(repair) = repair else { return drop(turn) };
-        let path = repair.path.display().to_string();
-        let (_order, stop) = Stop::at(Instant::now() + REPAIR_TIME);
-        match programs.run(repair, stop).await {
-            Ok(Finished { ending: Ending::Exit(0), .. }) => tracing::info!(path, "packages were repaired after a kill"),
-            Ok(finished) => {
-                tracing::warn!(path, ending = ?finished.ending, output = finished.stderr.text, "the repair failed")
-            }
-            Err(error) => tracing::warn!(%error, "the repair did not start"),
-        }
-        drop(turn);
-    });
+/// Waits for a change that was begun elsewhere, as long as a stop lets it.
+pub type Wait = Box<dyn FnOnce(Arc<dyn ProgramRunner>, After, Stop) -> RunningChange + Send>;
+
+/// A command without an answer.
+#[derive(Clone, Debug)]
+pub struct Unanswered {
+    /// Which.
+    pub origin: Arc<Origin>,
+    /// What it is to change, and what was there before.
+    pub task: Task,
+    /// When it must have its answer.
+    pub deadline: Instant,
 }

@@ -93,15 +93,15 @@ impl PackageManager for Dnf {
         History::Logs(&["var/log/dnf.rpm.log"], parse::history)
     }
 
-    fn change(&self, change: &Change) -> Vec<Step> {
+    fn change(&self, change: &Change) -> Step {
         // Version 4 can be told that an operand is a name and nothing else; version 5 has no such commands.
         let by_name = |command: &str| if self.is_five { command.to_owned() } else { format!("{command}-n") };
-        vec![match change {
+        match change {
             Change::Install(name) => step([by_name("install"), "--".to_owned(), name.to_string()]),
             Change::Remove(name) => step([by_name("remove"), "--".to_owned(), name.to_string()]),
             Change::Update(name) => step(["upgrade".to_owned(), "--".to_owned(), name.to_string()]),
             Change::UpdateAll => step(["--refresh".to_owned(), "upgrade".to_owned()]),
-        }]
+        }
     }
 }
 

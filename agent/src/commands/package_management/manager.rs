@@ -1,10 +1,11 @@
 //! What every package manager can be asked and told.
 
 use std::path::Path;
+use std::time::Duration;
 
 use infini_protocol::Timestamp;
 use jiff::tz::TimeZone;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::query::Query;
 use super::words::SearchWords;
@@ -144,7 +145,7 @@ pub enum History {
 }
 
 /// A change of packages.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Change {
     /// Installs one that is not there.
     Install(PackageName),
@@ -167,21 +168,23 @@ impl Change {
     }
 }
 
-/// One program of a change.
+/// How long a package manager that has to end may take: long enough for the script of a package that it is in the middle of.
+pub const GRACE: Duration = Duration::from_secs(60);
+
+/// The program of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// The program.
     pub program: Program,
     /// The exit codes of success.
     pub fine: &'static [i32],
-    /// The next step is worth trying whatever becomes of this one.
-    pub may_fail: bool,
 }
 
 impl Step {
-    /// A step that ends with 0.
+    /// A step that ends with 0. A package's script may start a daemon, which stays.
     pub fn new(path: &str, arguments: impl IntoIterator<Item = impl Into<std::ffi::OsString>>) -> Self {
-        Self { program: Program::new(path, arguments), fine: &[0], may_fail: false }
+        let program = Program { leaves_daemon: true, grace: GRACE, ..Program::new(path, arguments) };
+        Self { program, fine: &[0] }
     }
 
     /// The same with something in its environment.
@@ -212,8 +215,12 @@ pub trait PackageManager: Send + Sync {
     }
     /// Its past.
     fn history(&self) -> History;
-    /// The programs of a change.
-    fn change(&self, change: &Change) -> Vec<Step>;
+    /// What brings the index up to date before a change, where the change does not do it itself.
+    fn refresh(&self, _: &Change) -> Option<Program> {
+        None
+    }
+    /// The program of a change.
+    fn change(&self, change: &Change) -> Step;
     /// What puts its database right after it was killed.
     fn repair(&self) -> Option<Program> {
         None

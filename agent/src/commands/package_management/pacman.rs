@@ -61,14 +61,14 @@ impl PackageManager for Pacman {
     }
 
     /// The index is refreshed only where all is updated: a newer package on older libraries is what Arch does not support.
-    fn change(&self, change: &Change) -> Vec<Step> {
+    fn change(&self, change: &Change) -> Step {
         const FETCH: [&str; 4] = ["-S", "--noconfirm", "--noprogressbar", "--needed"];
         let arguments = match change {
             Change::Install(name) | Change::Update(name) => [&FETCH[..], &["--", name.as_str()]].concat(),
             Change::Remove(name) => vec!["-R", "--noconfirm", "--noprogressbar", "--", name.as_str()],
             Change::UpdateAll => vec!["-Syu", "--noconfirm", "--noprogressbar"],
         };
-        vec![Step::new(PROGRAM, arguments)]
+        Step::new(PROGRAM, arguments)
     }
 
     /// A pacman that was killed leaves its lock behind, and no other starts until it is gone.

@@ -195,7 +195,8 @@ async fn a_deadline_is_told_with_the_repair_and_the_next_change_waits_for_it() {
     let (_order, soon) = Stop::at(Instant::now() + std::time::Duration::from_secs(1));
     let impatient = change::one(context.stopping_at(soon), remove()).await;
     assert!(impatient.error.unwrap().sentence.contains("another change"), "the repair is not over");
-    change::one(context, remove()).await;
+    let (_order, patient) = Stop::at(Instant::now() + 2 * manager::GRACE);
+    change::one(context.stopping_at(patient), remove()).await;
     let lines = programs.lines();
     let places: Vec<_> = lines.iter().filter(|line| line.contains("remove") || *line == repair).collect();
     assert_eq!(places.len(), 3, "{lines:?}");

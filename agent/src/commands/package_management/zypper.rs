@@ -73,14 +73,14 @@ impl PackageManager for Zypper {
         History::Logs(&["var/log/zypp/history"], parse::history)
     }
 
-    fn change(&self, change: &Change) -> Vec<Step> {
+    fn change(&self, change: &Change) -> Step {
         const AGREE: &str = "--auto-agree-with-licenses";
-        vec![match change {
+        match change {
             Change::Install(name) => step(&["install", "--name", AGREE, "--", name.as_str()]),
             Change::Remove(name) => step(&["remove", "--name", "--", name.as_str()]),
             Change::Update(name) => step(&["update", AGREE, "--", name.as_str()]),
             Change::UpdateAll => step(&["update", AGREE]),
-        }]
+        }
     }
 
     fn repair(&self) -> Option<Program> {

@@ -32,9 +32,6 @@ use crate::commands::stop::Stop;
 pub use self::launch::SCRIPT_PATH;
 pub use self::supervisor::supervise;
 
-/// How long a program that has to end may take to end by itself.
-const GRACE: Duration = Duration::from_secs(2);
-
 /// How many processes and threads a command may have.
 const MAX_TASKS: u32 = 512;
 
@@ -111,11 +108,11 @@ impl ProgramRunner for Runner {
         Box::pin(async move {
             let path = program.path.clone();
             let finished = async {
-                let leaves_daemon = program.leaves_daemon;
+                let (leaves_daemon, grace) = (program.leaves_daemon, program.grace);
                 let (tree, streams) = shared.start(program)?;
                 let presence = Presence::new(&shared);
                 let (answer, finished) = oneshot::channel();
-                let attendance = Attendance { tree, streams, stop, leaves_daemon };
+                let attendance = Attendance { tree, streams, stop, leaves_daemon, grace };
                 tokio::spawn(async move {
                     attendance.attend(answer).await;
                     drop(presence);
@@ -172,6 +169,7 @@ struct Attendance {
     streams: Streams,
     stop: Stop,
     leaves_daemon: bool,
+    grace: Duration,
 }
 
 type Answer = oneshot::Sender<io::Result<Finished>>;
@@ -207,7 +205,7 @@ impl Attendance {
     /// Asks all of it to end, and where it does not, kills it.
     async fn stop(&mut self) {
         self.tree.terminate();
-        if timeout(GRACE, self.streams.alongside(self.tree.gone())).await.is_err() {
+        if timeout(self.grace, self.streams.alongside(self.tree.gone())).await.is_err() {
             self.tree.kill();
         }
     }

@@ -1,6 +1,5 @@
 //! systemd, over D-Bus. See org.freedesktop.systemd1(5).
 
-mod job;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -9,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use infini_protocol::metrics::ServiceInfo;
-use serde::ser::Serialize;
-use zbus::{Connection, DynamicType, Message, OwnedObjectPath, connection};
+use zbus::{Connection, OwnedObjectPath, connection};
 
 use super::{failed, journal};
 use crate::collector::linux::service::{Unit, UnitFile, service, services, unloaded};
-use crate::collector::linux::systemd::{MANAGER, MANAGER_PATH, SERVICE, main_pid, property, units};
+use crate::collector::linux::systemd::{main_pid, property, units};
 use crate::commands::action::Context;
 use crate::commands::service_control::manager::{Asked, Change, ServiceError, ServiceManager};
+use crate::commands::system_bus::job::{Job, REPLACE, call, complaint};
 use crate::commands::validation::ServiceName;
 use refusal::Refusal;
 
@@ -77,8 +76,9 @@ impl Systemd {
         };
         check_name(&connection, change, name).await?;
         let unit = unit_name(name);
-        let result = job::run(&connection, method, &unit).await.map_err(|error| Refusal::of(change, name, error))?;
-        match job::complaint(&result) {
+        let job = async { Job::start(&connection, method, &unit, &(&unit, REPLACE)).await?.ended().await };
+        let result = job.await.map_err(|error| Refusal::of(change, name, error))?;
+        match complaint(&result) {
             None => Ok(()),
             Some(why) => Err(failed(change, name, why, journal::last_lines(&self.root, &unit, context).await)),
         }
@@ -97,14 +97,6 @@ impl ServiceManager for Systemd {
     fn change<'a>(&'a self, change: Change, name: &'a ServiceName, context: &'a Context) -> Asked<'a, ()> {
         Box::pin(self.apply(change, name, context))
     }
-}
-
-/// A call of systemd's manager.
-async fn call<B>(connection: &Connection, method: &str, arguments: &B) -> zbus::Result<Message>
-where
-    B: Serialize + DynamicType,
-{
-    connection.call_method(Some(SERVICE), MANAGER_PATH, Some(MANAGER), method, arguments).await
 }
 
 fn unit_name(name: &ServiceName) -> String {

@@ -192,7 +192,7 @@ async fn a_job_that_hangs_ends_with_its_command() {
 #[test]
 fn results_of_jobs_have_words() {
     let complaints: Vec<_> = ["done", "skipped", "failed", "timeout", "canceled", "dependency", "invalid"]
-        .map(|result| (result, job::complaint(result)))
+        .map(|result| (result, complaint(result)))
         .into_iter()
         .filter(|(_, complaint)| complaint.is_none())
         .collect();
