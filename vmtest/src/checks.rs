@@ -6,6 +6,7 @@ mod busy_core;
 mod commands;
 mod diagnose;
 mod disk_write;
+mod golden_image;
 mod handshake;
 mod host_tools;
 mod idle;
@@ -15,6 +16,7 @@ mod kills_in_guest;
 mod kills_on_local_sockets;
 mod listener;
 mod network_traffic;
+mod packages;
 mod reboot;
 mod replug;
 mod resident_process;
@@ -74,6 +76,9 @@ const CHECKS: &[Check] = &[
     check!("memory after 100 samples", 180, agent_memory::stays_small),
     check!("typed commands", 240, commands::typed),
     check!("raw commands", 240, commands::raw),
+    check!("packages", 400, packages::change),
+    check!("update of the agent itself", 240, packages::update_the_agent),
+    check!("golden image", 400, golden_image::forgets),
     check!("wrong secret", 120, wrong_secret::is_refused),
     check!("port unplugged and plugged in", 120, replug::recovers),
     check!("kills in the guest", 600, kills_in_guest::recover),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use infini_protocol::agent::{AgentBody, AgentMessage, Handshake};
+use infini_protocol::agent::{AgentBody, AgentMessage, Handshake, Response};
 use infini_protocol::envelope::Key;
 use infini_protocol::host::{Hello, HostMessage, KeepAliveRequest};
 use infini_protocol::metrics::MetricsData;
@@ -92,6 +92,20 @@ impl HostSide {
             Ok(found) => found,
             Err(_) => bail!("no {what} within {} s; instead came {seen:?}", limit.as_secs_f32()),
         }
+    }
+
+    /// A message from its JSON.
+    pub fn message(json: serde_json::Value) -> anyhow::Result<HostMessage> {
+        HostMessage::parse(json.to_string().as_bytes()).context("the test's own message")
+    }
+
+    /// Waits for the next answer to a command.
+    pub async fn response(&mut self, limit: Duration) -> anyhow::Result<Response> {
+        self.wait_for("response", limit, |message| match &message.body {
+            AgentBody::Response(response) => Some((**response).clone()),
+            _ => None,
+        })
+        .await
     }
 
     /// Asks who is there, and gives the first handshake that comes.

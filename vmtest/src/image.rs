@@ -24,8 +24,10 @@ pub struct Image {
     pub kernel: PathBuf,
     /// What finds the disk and goes on there.
     pub initramfs: PathBuf,
-    /// The root file system, never written to.
+    /// The root file system.
     pub root: PathBuf,
+    /// What the machine writes to it stays; else it is forgotten with the machine.
+    pub is_kept: bool,
     /// Where runs leave their logs.
     pub logs: PathBuf,
 }
@@ -81,7 +83,13 @@ pub fn prepare(cache: &Path) -> anyhow::Result<Image> {
     }
     let logs = cache.join("last-run");
     fs::create_dir_all(&logs)?;
-    Ok(Image { kernel: kernel.file, initramfs: folder.join("initramfs.gz"), root: folder.join("root.img"), logs })
+    Ok(Image {
+        kernel: kernel.file,
+        initramfs: folder.join("initramfs.gz"),
+        root: folder.join("root.img"),
+        is_kept: false,
+        logs,
+    })
 }
 
 fn build(cache: &Path, folder: &Path, kernel: &Kernel) -> anyhow::Result<()> {

@@ -27,8 +27,7 @@ const START_DEADLINE: Duration = Duration::from_secs(30);
 /// A running QEMU; dropping it kills it.
 #[derive(Debug)]
 pub struct Qemu {
-    // Held only to be dropped, which kills it.
-    _child: Child,
+    child: Child,
     /// For commands and events.
     pub qmp: Qmp,
 }
@@ -73,7 +72,16 @@ impl Qemu {
             qmp = tokio::time::timeout(START_DEADLINE, qmp) => qmp.context("QEMU was not ready in time")??,
             status = child.wait() => anyhow::bail!("QEMU ended at once: {}; see {}", status?, places.logs.display()),
         };
-        Ok(Self { _child: child, qmp })
+        Ok(Self { child, qmp })
+    }
+}
+
+impl Qemu {
+    /// Waits until the machine was switched off from inside, which ends the process.
+    pub async fn ended(&mut self) -> anyhow::Result<()> {
+        let status = self.child.wait().await?;
+        anyhow::ensure!(status.success(), "QEMU ended with {status}");
+        Ok(())
     }
 }
 
@@ -111,7 +119,8 @@ fn arguments(image: &Image, second_disk: &Path, places: &Places) -> Vec<String> 
     arguments.extend(["-append".to_owned(), boot.to_owned()]);
     arguments.extend(["-serial".to_owned(), format!("file:{}", places.logs.join("console.log").display())]);
     arguments.extend(["-qmp".to_owned(), format!("unix:{}", places.sockets.join("qmp.sock").display())]);
-    arguments.extend(disk("root", &image.root, "snapshot=on"));
+    let root = if image.is_kept { "snapshot=off" } else { "snapshot=on" };
+    arguments.extend(disk("root", &image.root, root));
     arguments.extend(disk("seed", second_disk, "readonly=on"));
     arguments.extend(["-device".to_owned(), "virtio-serial-pci".to_owned()]);
     arguments.extend(port(AGENT_PORT, AGENT_CHARDEV, AGENT_PORT_NAME, &places.agent()));

@@ -121,6 +121,11 @@ impl Vm {
         Ok(())
     }
 
+    /// Waits until the machine has switched itself off.
+    pub async fn switched_off(mut self, limit: Duration) -> anyhow::Result<()> {
+        timeout(limit, self.qemu.ended()).await.context("the machine does not switch itself off")?
+    }
+
     /// Takes the agent's port out of the machine.
     pub async fn unplug_agent_port(&self) -> anyhow::Result<()> {
         let mut events = self.events();

@@ -27,6 +27,10 @@ pub const UNIT: &str = "infiniservice.service";
 pub struct Workbench {
     /// The machine.
     pub vm: Vm,
+    /// What it was booted from.
+    pub image: Image,
+    /// The disk with what changes from run to run.
+    pub second_disk: PathBuf,
     /// What the run was started with.
     pub args: RunArgs,
     /// The machine's secret.
@@ -59,6 +63,8 @@ impl Workbench {
         let vm = Vm::boot(image, &second_disk, places).await?;
         Ok(Self {
             vm,
+            image: image.clone(),
+            second_disk,
             args: args.clone(),
             key: Key::new(&secret)?,
             secret_file,
