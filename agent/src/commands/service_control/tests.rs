@@ -1,68 +1,13 @@
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use infini_protocol::metrics::StartupType;
+use infini_protocol::metrics::ServiceStatus;
 use serde_json::{from_value, json};
 
+use super::fake::{FakeServices, service_info};
 use super::*;
 use crate::commands::action::Parse;
 use crate::commands::stop::{StopOrder, StopReason};
 use crate::commands::testing::{FakePrograms, context, golden};
-
-/// Knows four services; `web` starts, `db` does not, `slow` never comes to an end.
-#[derive(Default)]
-struct FakeManager(Mutex<Vec<String>>);
-
-fn service_info(name: &str, status: ServiceStatus, pid: Option<u32>) -> ServiceInfo {
-    let is_up = status == ServiceStatus::Running;
-    ServiceInfo {
-        name: name.into(),
-        display_name: name.into(),
-        description: pid.map(|_| format!("The {name} server").into()),
-        status,
-        startup_type: if is_up { StartupType::Auto } else { StartupType::Disabled },
-        pid,
-        can_start: !is_up,
-        can_stop: is_up,
-        can_restart: is_up,
-    }
-}
-
-impl ServiceManager for FakeManager {
-    fn list<'a>(&'a self, _: &'a Context) -> Asked<'a, Vec<ServiceInfo>> {
-        let services = vec![
-            service_info("cron", ServiceStatus::Stopped, None),
-            service_info("web", ServiceStatus::Failed, None),
-            service_info("ssh", ServiceStatus::Running, Some(612)),
-            service_info("db", ServiceStatus::Failed, None),
-        ];
-        Box::pin(async { Ok(services) })
-    }
-
-    fn status<'a>(&'a self, name: &'a ServiceName, _: &'a Context) -> Asked<'a, ServiceInfo> {
-        Box::pin(async move {
-            match name.as_str() {
-                "nothing" => Err(ServiceError::not_found(name)),
-                "db" => Ok(service_info("db", ServiceStatus::Failed, None)),
-                other => Ok(service_info(other, ServiceStatus::Running, Some(612))),
-            }
-        })
-    }
-
-    fn change<'a>(&'a self, change: Change, name: &'a ServiceName, _: &'a Context) -> Asked<'a, ()> {
-        self.0.lock().unwrap().push(format!("{} {name}", change.verb()));
-        Box::pin(async move {
-            match name.as_str() {
-                "nothing" => Err(ServiceError::not_found(name)),
-                "db" => {
-                    let error = CommandError::failed(format!("cannot {} db: its job failed", change.verb()));
-                    Err(ServiceError { error, log: "db[9]: no space left".to_owned() })
-                }
-                "slow" => std::future::pending().await,
-                _ => Ok(()),
-            }
-        })
-    }
-}
 
 fn command(fields: Value) -> SafeCommand {
     from_value(fields).unwrap()
@@ -74,8 +19,8 @@ fn action(parse: Parse, fields: Value) -> Result<Box<dyn Action>, CommandError> 
     parse(&command(json!({ "id": "1", "command_type": fields })))
 }
 
-fn machine() -> (StopOrder, Arc<FakeManager>, Context) {
-    let manager = Arc::new(FakeManager::default());
+fn machine() -> (StopOrder, Arc<FakeServices>, Context) {
+    let manager = Arc::new(FakeServices::default());
     let (order, context) = context(Arc::new(FakePrograms::default()), Arc::clone(&manager) as Arc<dyn ServiceManager>);
     (order, manager, context)
 }
@@ -83,8 +28,7 @@ fn machine() -> (StopOrder, Arc<FakeManager>, Context) {
 async fn run(parse: Parse, fields: Value) -> (Outcome, Vec<String>) {
     let (_order, manager, context) = machine();
     let outcome = action(parse, fields).unwrap().run(context).await;
-    let changes = manager.0.lock().unwrap().clone();
-    (outcome, changes)
+    (outcome, manager.changes())
 }
 
 fn code(outcome: &Outcome) -> Option<ErrorCode> {
@@ -197,7 +141,10 @@ async fn one_service_is_restarted_by_its_name() {
 async fn a_change_ends_with_its_time_or_its_order() {
     let slow = || action(control, json!({ "service": "slow", "operation": "start" })).unwrap();
     let (_order, _, context) = machine();
-    assert_eq!(code(&slow().run(context).await), Some(ErrorCode::CommandTimeout));
+    let outcome = slow().run(context).await;
+    assert_eq!(code(&outcome), Some(ErrorCode::CommandTimeout));
+    let sentence = outcome.error.unwrap().sentence;
+    assert!(sentence.contains("may still be completed"), "the job goes on in the manager: {sentence}");
 
     let (order, _, context) = machine();
     order.give(StopReason::Cancelled);
