@@ -3,6 +3,7 @@
 mod plan;
 mod scripts;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use infini_protocol::ErrorCode;
@@ -95,7 +96,7 @@ impl CommandLimits {
 /// Takes commands and gives each its one answer.
 pub struct CommandExecutor {
     limits: CommandLimits,
-    policy: Policy,
+    policy: Arc<Policy>,
     ids: Ids,
     audit: Audit,
     /// Of the audit, for the host.
@@ -111,6 +112,7 @@ impl CommandExecutor {
     #[must_use]
     pub fn new(limits: CommandLimits, policy: Policy, ids: Ids, audit: Audit, context: Context) -> Self {
         let dispatcher = Dispatcher::new(limits.max_concurrent, MOST_WAITING);
+        let policy = Arc::new(policy);
         Self { limits, policy, ids, audit, events: Vec::new(), dispatcher, scripts: Scripts::default(), context }
     }
 
@@ -320,7 +322,7 @@ impl CommandExecutor {
     /// Other rules and bounds count for what comes from now on.
     pub fn reconfigure(&mut self, limits: CommandLimits, policy: Policy) {
         self.limits = limits;
-        self.policy = policy;
+        self.policy = Arc::new(policy);
         self.dispatcher.set_most_running(limits.max_concurrent);
     }
 }

@@ -129,7 +129,10 @@ impl Action for RunMaintenanceTask {
     fn targets(&self) -> Vec<Target> {
         match self.task {
             Task::RestartFailed => vec![Target::AnyService],
-            _ => Vec::new(),
+            // Which of them is here is only found while it runs.
+            Task::SyncTime => platform::time_services().map(Target::Service).collect(),
+            Task::FixPackages => vec![Target::AnyPackage],
+            Task::TrimDisks | Task::VacuumJournal { .. } | Task::CleanPackageCache | Task::CleanTemp => Vec::new(),
         }
     }
 
@@ -239,6 +242,15 @@ mod tests {
         let data = maintained(&context, "services", "restart-failed").await;
         assert_golden("RunMaintenanceTask", &data);
         assert_eq!(services.changes(), ["restart web", "restart db"]);
+    }
+
+    #[tokio::test]
+    async fn a_protected_service_is_a_step_that_failed_and_stays_as_it_is() {
+        let (_machine, services, context) = machine_with(FakeServices::with_failed(&["infiniservice", "web"]));
+        let data = maintained(&context, "services", "restart-failed").await;
+        assert_eq!((&data["steps"][1]["success"], &data["steps"][2]["success"]), (&json!(false), &json!(true)));
+        assert!(data["steps"][1]["message"].as_str().unwrap().contains("protected_services"), "{data:#}");
+        assert_eq!(services.changes(), ["restart web"]);
     }
 
     #[tokio::test]

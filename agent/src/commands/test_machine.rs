@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::action::Context;
+use super::policy::Judge;
 use super::process_runner::{Captured, Ending, Finished, Program, ProgramRunner, RunningProgram, StartError, Usage};
 use super::service_control;
 use super::stop::Stop;
@@ -155,6 +156,7 @@ impl TestMachine {
             collector: Arc::new(collector),
             services: service_control::find(self.folder.path()),
             packages: Arc::default(),
+            judge: Judge::lenient(),
         }
     }
 }

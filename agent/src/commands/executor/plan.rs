@@ -1,5 +1,6 @@
 //! From a command to what will run: legal, permitted, with a time of its own. Nothing has started yet.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use infini_protocol::ErrorCode;
@@ -11,7 +12,7 @@ use crate::commands::action::{Action, CHANGE_TIME, Context, Running};
 use crate::commands::ids;
 use crate::commands::outcome::CommandError;
 use crate::commands::policy::{
-    Denial, Permit, Policy, RawCommand, RawScript, Request, SCRIPT, Setting, Subject, process_facts,
+    Denial, Judge, Permit, Policy, RawCommand, RawScript, Request, SCRIPT, Setting, Subject, process_facts,
 };
 use crate::commands::spec;
 use crate::commands::unsafe_executor::{self, Prepared};
@@ -56,7 +57,12 @@ impl From<Denial> for Refusal {
 }
 
 /// Plans an action.
-pub fn safe(command: &SafeCommand, policy: &Policy, limits: &CommandLimits, roots: &Roots) -> Result<Plan, Refusal> {
+pub fn safe(
+    command: &SafeCommand,
+    policy: &Arc<Policy>,
+    limits: &CommandLimits,
+    roots: &Roots,
+) -> Result<Plan, Refusal> {
     check_id(&command.id)?;
     let name = command.command_type.action.as_str();
     let Some(spec) = spec(name) else {
@@ -68,7 +74,8 @@ pub fn safe(command: &SafeCommand, policy: &Policy, limits: &CommandLimits, root
     let subjects = subjects(action.as_ref(), roots);
     let kind = action.kind().unwrap_or(spec.kind);
     let Permit { rule, .. } = policy.decide(&Request::Action { name, kind, subjects: &subjects })?;
-    Ok(Plan { time, note, rule, run: Box::new(move |context| action.run(context)) })
+    let judge = Judge::new(policy, spec.name);
+    Ok(Plan { time, note, rule, run: Box::new(move |context| action.run(context.judged_by(judge))) })
 }
 
 fn subjects(action: &dyn Action, roots: &Roots) -> Vec<Subject> {

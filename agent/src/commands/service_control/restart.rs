@@ -59,8 +59,10 @@ async fn restarted_one(name: &ServiceName, context: &Context) -> Outcome {
 /// Restarts a service and waits until that is done, or the command must end.
 ///
 /// # Errors
-/// As with [`ServiceManager::change`], and where the command must end: what the manager has begun by then is in its hands.
+/// `PERMISSION_DENIED` where the policy leaves that service out; as with [`ServiceManager::change`](super::ServiceManager::change); and
+/// where the command must end: what the manager has begun by then is in its hands.
 pub async fn restart_service(name: &ServiceName, context: &Context) -> Result<(), ServiceError> {
+    context.judge.service(name).map_err(CommandError::from)?;
     until_stopped(&context.stop, context.services.change(Change::Restart, name, context)).await
 }
 
@@ -136,7 +138,7 @@ impl From<Restarts> for Outcome {
         let outcome = Self::from(data(&restarts));
         let (failed, all) = (restarts.failed.len(), restarts.failed.len() + restarts.restarted.len());
         let error = match restarts.worst {
-            Some(error) if all > 1 && error.code == ErrorCode::CommandFailed => {
+            Some(error) if all > 1 && !error.is_ordered_end() => {
                 CommandError::failed(format!("{failed} of {all} services could not be restarted; `failed` says why"))
             }
             Some(error) => error,

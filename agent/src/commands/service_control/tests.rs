@@ -126,6 +126,25 @@ async fn failed_services_are_restarted_one_after_another() {
 }
 
 #[tokio::test]
+async fn a_failed_service_that_is_protected_stays_and_is_told() {
+    for (failed, expected) in [
+        (&["web", "infiniservice"][..], (ErrorCode::CommandFailed, vec!["restart web"])),
+        (&["infiniservice"], (ErrorCode::PermissionDenied, vec![])),
+    ] {
+        let manager = Arc::new(FakeServices::with_failed(failed));
+        let (_order, context) = context(Arc::new(FakePrograms::default()), Arc::clone(&manager) as _);
+        let outcome = action(restart, json!({})).unwrap().run(context).await;
+        assert_eq!(
+            (code(&outcome), manager.changes()),
+            (Some(expected.0), expected.1.iter().map(|&it| it.into()).collect())
+        );
+        let told = &outcome.data.unwrap()["failed"];
+        assert_eq!((told.as_array().unwrap().len(), &told[0]["name"]), (1, &json!("infiniservice")), "{told}");
+        assert!(told[0]["error"].as_str().unwrap().contains("protected_services"), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn one_service_is_restarted_by_its_name() {
     let (outcome, changes) = run(restart, json!({ "service_name": "ssh" })).await;
     assert_eq!((code(&outcome), changes), (None, vec!["restart ssh".to_owned()]));
