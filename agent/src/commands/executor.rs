@@ -161,17 +161,19 @@ impl CommandExecutor {
             Err(refusal) => (refusal.rule.as_deref().unwrap_or_default(), Some(refusal.error.code)),
         };
         let decision = audit::Decision { allowed: planned.is_ok(), rule, error_code };
+        let what = entry.to_string();
         let Recorded { event, refusal } = self.audit.decided(clock::now(), entry, &decision);
         self.events.extend(event);
         let CommandName { id, command_type } = name;
         match (planned, refusal) {
             (Ok(_), Some(error)) => Err(error),
             (Ok(plan), None) => {
-                tracing::info!(id, command_type, rule = plan.rule, "a command is permitted");
+                tracing::info!(id, command_type, rule = plan.rule, "a command is permitted: {what}");
                 Ok(plan)
             }
             (Err(refusal), _) => {
-                tracing::info!(id, command_type, code = ?refusal.error.code, "a command is refused: {}", refusal.error);
+                let Refusal { error, .. } = &refusal;
+                tracing::info!(id, command_type, code = ?error.code, "a command is refused: {what}: {error}");
                 Err(refusal.error)
             }
         }
