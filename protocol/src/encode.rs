@@ -16,6 +16,7 @@ mod writer;
 use serde::Serialize;
 
 use crate::agent::{AgentBody, AgentMessage};
+pub use text::{escaped_bytes, head};
 use writer::LineWriter;
 
 /// The smallest limit that every message can be cut to.

@@ -23,8 +23,7 @@ use crate::commands::audit::{self, Audit, AuditSettings};
 use crate::commands::executor::{CommandExecutor, CommandLimits};
 use crate::commands::ids::Ids;
 use crate::commands::package_management::{self, Packages, TransientRunner};
-use crate::commands::policy::Asking;
-use crate::commands::policy::Policy;
+use crate::commands::policy::{Asking, Judge, Policy};
 use crate::commands::process_runner::Runner;
 use crate::commands::service_control;
 use crate::commands::stop::Stop;
@@ -321,6 +320,7 @@ fn context(config: &Config, boot_id: &str) -> Context {
         roots: Arc::new(Roots::default()),
         collector: Arc::new(|| Box::new(LinuxCollector::new(Roots::default()))),
         services: service_control::find(Path::new("/")),
+        judge: Judge::default(),
     }
 }
 

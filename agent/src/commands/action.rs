@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::ids::Digest;
 use super::outcome::{CommandError, Outcome};
 use super::package_management::Packages;
+use super::policy::Judge;
 use super::process_runner::ProgramRunner;
 use super::service_control::ServiceManager;
 use super::stop::Stop;
@@ -219,6 +220,8 @@ pub struct Context {
     pub collector: Arc<dyn Fn() -> Box<dyn SystemMetricsProvider> + Send + Sync>,
     /// Who starts and stops services.
     pub services: Arc<dyn ServiceManager>,
+    /// To be asked about what is only found while the command runs.
+    pub judge: Judge,
 }
 
 impl Context {
@@ -232,6 +235,12 @@ impl Context {
     #[must_use]
     pub fn stopping_at(&self, stop: Stop) -> Self {
         Self { stop, ..self.clone() }
+    }
+
+    /// The same for an action that is permitted by what this judge goes by.
+    #[must_use]
+    pub fn judged_by(self, judge: Judge) -> Self {
+        Self { judge, ..self }
     }
 
     /// Does on another thread what may block, and gives what it found. A panic there is an error here.

@@ -97,7 +97,7 @@ impl CommandLimits {
 /// Takes commands and gives each its one answer.
 pub struct CommandExecutor {
     limits: CommandLimits,
-    policy: Policy,
+    policy: Arc<Policy>,
     ids: Ids,
     audit: Audit,
     /// Of the audit, for the host.
@@ -113,6 +113,7 @@ impl CommandExecutor {
     #[must_use]
     pub fn new(limits: CommandLimits, policy: Policy, ids: Ids, audit: Audit, context: Context) -> Self {
         let dispatcher = Dispatcher::new(limits.max_concurrent, MOST_WAITING);
+        let policy = Arc::new(policy);
         Self { limits, policy, ids, audit, events: Vec::new(), dispatcher, scripts: Scripts::default(), context }
     }
 
@@ -163,17 +164,19 @@ impl CommandExecutor {
             Err(refusal) => (refusal.rule.as_deref().unwrap_or_default(), Some(refusal.error.code)),
         };
         let decision = audit::Decision { allowed: planned.is_ok(), rule, error_code };
+        let what = entry.to_string();
         let Recorded { event, refusal } = self.audit.decided(clock::now(), entry, &decision);
         self.events.extend(event);
         let CommandName { id, command_type } = name;
         match (planned, refusal) {
             (Ok(_), Some(error)) => Err(error),
             (Ok(plan), None) => {
-                tracing::info!(id, command_type, rule = plan.rule, "a command is permitted");
+                tracing::info!(id, command_type, rule = plan.rule, "a command is permitted: {what}");
                 Ok(plan)
             }
             (Err(refusal), _) => {
-                tracing::info!(id, command_type, code = ?refusal.error.code, "a command is refused: {}", refusal.error);
+                let Refusal { error, .. } = &refusal;
+                tracing::info!(id, command_type, code = ?error.code, "a command is refused: {what}: {error}");
                 Err(refusal.error)
             }
         }
@@ -336,7 +339,7 @@ impl CommandExecutor {
     /// Other rules and bounds count for what comes from now on.
     pub fn reconfigure(&mut self, limits: CommandLimits, policy: Policy) {
         self.limits = limits;
-        self.policy = policy;
+        self.policy = Arc::new(policy);
         self.dispatcher.set_most_running(limits.max_concurrent);
     }
 }

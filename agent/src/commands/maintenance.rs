@@ -129,7 +129,10 @@ impl Action for RunMaintenanceTask {
     fn targets(&self) -> Vec<Target> {
         match self.task {
             Task::RestartFailed => vec![Target::AnyService],
-            _ => Vec::new(),
+            // Which of them is here is only found while it runs.
+            Task::SyncTime => platform::time_services().map(Target::Service).collect(),
+            Task::FixPackages => vec![Target::AnyPackage],
+            Task::TrimDisks | Task::VacuumJournal { .. } | Task::CleanPackageCache | Task::CleanTemp => Vec::new(),
         }
     }
 
@@ -147,7 +150,7 @@ async fn maintain(context: &Context, bus: &dyn SystemBus, command: &RunMaintenan
         success: true,
         message: summary(health),
     }));
-    steps.extend(platform::perform(context, bus, command.task).await?);
+    steps.extend(platform::perform(context, command.task).await?);
     if command.validate_after {
         let after = check(context, bus, &CheckName::ALL).await;
         steps.push(Step {
@@ -177,9 +180,13 @@ fn is_no_worse(before: Option<&Health>, after: &Health) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use infini_protocol::ErrorCode;
     use serde_json::{from_value, json};
 
     use super::*;
+    use crate::commands::service_control::fake::FakeServices;
     use crate::commands::test_machine::{FakeBus, TestMachine, assert_golden};
 
     fn command(kind: &str, name: &str, parameters: Value) -> Result<RunMaintenanceTask, serde_json::Error> {
@@ -187,9 +194,27 @@ mod tests {
             "validate_before": true, "validate_after": true }))
     }
 
-    async fn maintained(machine: &TestMachine, bus: &FakeBus, kind: &str, name: &str) -> Value {
+    async fn maintained(context: &Context, kind: &str, name: &str) -> Value {
         let command = command(kind, name, Value::Null).unwrap();
-        maintain(&machine.context(), bus, &command).await.unwrap()
+        maintain(context, &FakeBus::systemd(), &command).await.unwrap()
+    }
+
+    /// A machine in good order, with this service manager.
+    fn machine_with(services: FakeServices) -> (TestMachine, Arc<FakeServices>, Context) {
+        let (machine, services) = (TestMachine::healthy(&[]), Arc::new(services));
+        let context = Context { services: Arc::clone(&services) as _, ..machine.context() };
+        (machine, services, context)
+    }
+
+    /// What stands in for OpenRC's programs, where these services have crashed.
+    fn openrc(crashed: &[&str]) -> TestMachine {
+        let row = |name: &&str| format!("{name} =  crashed \n");
+        let states = "ntpd =  started 02:17:40 (0)\n".to_owned() + &crashed.iter().map(row).collect::<String>();
+        TestMachine::healthy(&[])
+            .prints("rc-status --nocolor --format ini --servicelist", &states)
+            .prints("rc-update --nocolor show", "")
+            .prints("rc-service --nocolor -- web restart", "")
+            .prints("rc-service --nocolor -- ntpd restart", "")
     }
 
     #[test]
@@ -213,16 +238,44 @@ mod tests {
 
     #[tokio::test]
     async fn each_service_that_failed_is_a_step() {
-        let failed = ["nginx.service", "broken.service"].map(str::to_owned).to_vec();
-        let bus = FakeBus { failed, ..FakeBus::systemd() };
-        let data = maintained(&TestMachine::healthy(&[]), &bus, "services", "restart-failed").await;
+        let (_machine, services, context) = machine_with(FakeServices::default());
+        let data = maintained(&context, "services", "restart-failed").await;
         assert_golden("RunMaintenanceTask", &data);
-        assert_eq!(bus.called(), ["restart nginx.service", "restart broken.service"]);
+        assert_eq!(services.changes(), ["restart web", "restart db"]);
+    }
+
+    #[tokio::test]
+    async fn a_protected_service_is_a_step_that_failed_and_stays_as_it_is() {
+        let (_machine, services, context) = machine_with(FakeServices::with_failed(&["infiniservice", "web"]));
+        let data = maintained(&context, "services", "restart-failed").await;
+        assert_eq!((&data["steps"][1]["success"], &data["steps"][2]["success"]), (&json!(false), &json!(true)));
+        assert!(data["steps"][1]["message"].as_str().unwrap().contains("protected_services"), "{data:#}");
+        assert_eq!(services.changes(), ["restart web"]);
+    }
+
+    #[tokio::test]
+    async fn what_openrc_restarts_stays() {
+        for (kind, name, service) in [("services", "restart-failed", "web"), ("time", "sync", "ntpd")] {
+            let machine = openrc(&["web"]);
+            let data = maintained(&machine.context(), kind, name).await;
+            assert_eq!(data["success"], json!(true), "{data:#}");
+            let line = format!("rc-service --nocolor -- {service} restart");
+            let at = machine.ran().iter().position(|ran| *ran == line).unwrap_or_else(|| panic!("{:?}", machine.ran()));
+            assert!(machine.programs()[at].leaves_daemon, "{service} would end with rc-service");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_restart_that_takes_all_the_time_is_not_said_to_be_killed() {
+        let (_machine, _, context) = machine_with(FakeServices::with_failed(&["web", "slow", "db"]));
+        let command = command("services", "restart-failed", Value::Null).unwrap();
+        let error = maintain(&context, &FakeBus::systemd(), &command).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::CommandTimeout);
+        assert!(error.sentence.contains("may still be completed"), "{error}");
     }
 
     #[tokio::test]
     async fn every_task_does_what_it_says() {
-        let bus = FakeBus::systemd();
         for (kind, name, program) in [
             ("disk", "fstrim", "fstrim -v /"),
             ("journal", "vacuum", "journalctl --rotate --vacuum-time=14d"),
@@ -231,14 +284,16 @@ mod tests {
             ("time", "sync", "chronyc makestep"),
         ] {
             let machine = TestMachine::healthy(&[]).prints(program, "");
-            let data = maintained(&machine, &bus, kind, name).await;
+            let data = maintained(&machine.context(), kind, name).await;
             assert_eq!((&data["success"], machine.ran()), (&json!(true), vec![program.to_owned()]), "{data:#}");
             let machine = TestMachine::healthy(&[]).fails(program, 1, "no");
-            assert_eq!(maintained(&machine, &bus, kind, name).await["success"], json!(false), "{kind}/{name}");
+            assert_eq!(maintained(&machine.context(), kind, name).await["success"], json!(false), "{kind}/{name}");
         }
-        let machine = TestMachine::healthy(&[]);
-        assert_eq!(maintained(&machine, &bus, "temp", "clean").await["success"], json!(true));
-        assert_eq!(maintained(&machine, &bus, "time", "sync").await["success"], json!(true));
-        assert_eq!(bus.called(), ["restart systemd-timesyncd.service"]);
+        let (_machine, services, context) = machine_with(FakeServices::with_failed(&[]));
+        assert_eq!(maintained(&context, "temp", "clean").await["success"], json!(true));
+        assert_eq!(maintained(&context, "time", "sync").await["success"], json!(true));
+        assert_eq!(services.changes(), ["restart systemd-timesyncd"]);
+        let data = maintained(&context, "services", "restart-failed").await;
+        assert_eq!(data["steps"][1]["message"], "nothing has failed", "{data:#}");
     }
 }

@@ -12,6 +12,8 @@ pub mod maintenance;
 pub mod optimization;
 pub mod outcome;
 pub mod package_management;
+#[cfg(target_os = "linux")]
+pub mod pending_reboot;
 pub mod policy;
 pub mod power;
 pub mod process_control;

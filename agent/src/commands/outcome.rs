@@ -32,6 +32,12 @@ impl CommandError {
         Self::new(ErrorCode::Internal, "a defect of the agent; its log has the place")
     }
 
+    /// Whether the command had to end: because of its time, its host or the agent.
+    #[must_use]
+    pub const fn is_ordered_end(&self) -> bool {
+        matches!(self.code, ErrorCode::CommandTimeout | ErrorCode::CommandCancelled | ErrorCode::ShuttingDown)
+    }
+
     /// The command was run and failed.
     #[must_use]
     pub fn failed(sentence: impl Into<String>) -> Self {

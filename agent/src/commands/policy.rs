@@ -5,6 +5,7 @@
 
 pub mod explain;
 pub mod glob;
+mod judge;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
@@ -27,6 +28,7 @@ use super::action::Kind;
 use super::outcome::CommandError;
 use crate::auth::Trust;
 pub use glob::Glob;
+pub use judge::Judge;
 pub use names::{Listed, Patterns};
 pub use permissions::{InvalidPermissions, Permissions, Raw};
 pub use platform::process_facts;
@@ -123,19 +125,33 @@ impl Policy {
     /// # Errors
     /// Where it may not.
     pub fn decide(&self, request: &Request<'_>) -> Decision {
+        match self.section(request.kind())? {
+            Some(permissions) => permissions.decide(request),
+            None => Ok(permit(DEFAULT)),
+        }
+    }
+
+    /// Whether an action that was permitted may act on what it has found.
+    fn check_found(&self, request: &Request<'_>) -> Result<(), Denial> {
+        let Some(permissions) = self.section(request.kind())? else { return Ok(()) };
+        permissions.check_bans(request)?;
+        permissions.check_protection(&request.subjects())
+    }
+
+    /// The permissions that count for such commands; `None`: it may run without any.
+    fn section(&self, kind: Kind) -> Result<Option<&Permissions>, Denial> {
         match self.asking {
             Asking::Nobody => {
                 return denied("secret_file", "there is no shared secret, so nothing is taken from the host");
             }
-            Asking::Anybody if request.kind() != Kind::Read => {
+            Asking::Anybody if kind != Kind::Read => {
                 return denied("auth = \"none\"", "whoever reaches the port is believed, so only reads run");
             }
             Asking::Anybody | Asking::Holder => {}
         }
         match &self.permissions {
-            Some(permissions) => permissions.decide(request),
-            None if request.kind() == Kind::Read => Ok(permit(DEFAULT)),
-            None => denied(DEFAULT, "without a section [permissions] only reads run"),
+            None if kind != Kind::Read => denied(DEFAULT, "without a section [permissions] only reads run"),
+            permissions => Ok(permissions.as_ref()),
         }
     }
 

@@ -145,7 +145,8 @@ impl Action for ProcessKill {
     fn run(self: Box<Self>, context: Context) -> Running {
         Box::pin(async move {
             let (pid, force) = (self.pid, self.force.unwrap_or(false));
-            let killed = context.blocking(move |context| platform::kill(&context.roots.proc, pid, force)).await;
+            let kill = move |context: &Context| platform::kill(&context.roots.proc, pid, force, &context.judge);
+            let killed = context.blocking(kill).await;
             Outcome::from(killed)
         })
     }

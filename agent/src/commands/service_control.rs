@@ -1,6 +1,9 @@
 //! `ServiceList`, `ServiceControl`, `RestartServices`.
 
+#[cfg(test)]
+pub(crate) mod fake;
 mod manager;
+mod restart;
 
 #[cfg(target_os = "linux")]
 mod linux;
@@ -10,12 +13,11 @@ pub use linux::find;
 mod tests;
 
 pub use manager::{Asked, Change, ServiceError, ServiceManager};
-
-use std::fmt::Write as _;
+pub use restart::{Restarted, restart, restart_failed, restart_service};
 
 use infini_protocol::ErrorCode;
 use infini_protocol::host::SafeCommand;
-use infini_protocol::metrics::{ServiceInfo, ServiceStatus};
+use infini_protocol::metrics::ServiceInfo;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -24,9 +26,6 @@ use super::outcome::{CommandError, Outcome};
 use super::stop::Stop;
 use super::validation::{ListLimit, ServiceName};
 use crate::collector::service::order;
-
-/// What is kept of all services' last lines together; the rest of an answer needs room, too.
-const LONGEST_LOG: usize = 64 * 1024;
 
 /// `ServiceList`: what needs attention first.
 #[derive(Debug, Deserialize)]
@@ -50,12 +49,6 @@ enum Operation {
     Status,
 }
 
-/// `RestartServices`: one, or all that have failed.
-#[derive(Debug, Deserialize)]
-struct RestartServices {
-    service_name: Option<ServiceName>,
-}
-
 /// Makes a `ServiceList`.
 ///
 /// # Errors
@@ -74,14 +67,6 @@ pub fn control(command: &SafeCommand) -> Result<Box<dyn Action>, CommandError> {
     let beside = command.command_type.fields.iter().filter(|(_, value)| !value.is_null());
     fields.extend(beside.map(|(name, value)| (name.clone(), value.clone())).collect::<Map<_, _>>());
     typed::<ServiceControl>(Value::Object(fields))
-}
-
-/// Makes a `RestartServices`.
-///
-/// # Errors
-/// `INVALID_PARAMETERS` where the name is no legal one.
-pub fn restart(command: &SafeCommand) -> Result<Box<dyn Action>, CommandError> {
-    fields::<RestartServices>(command)
 }
 
 impl Operation {
@@ -151,111 +136,22 @@ async fn afterwards(context: &Context, name: &ServiceName) -> Outcome {
     }
 }
 
+/// Whether there is a service of that name.
+///
+/// # Errors
+/// Where that cannot be found out, and where the command must end.
+pub async fn exists(name: &ServiceName, context: &Context) -> Result<bool, ServiceError> {
+    match until_stopped(&context.stop, context.services.status(name, context)).await {
+        Ok(_) => Ok(true),
+        Err(failure) if failure.error.code == ErrorCode::ServiceNotFound => Ok(false),
+        Err(failure) => Err(failure),
+    }
+}
+
 /// What has become of a service that could not be changed, where the manager tried.
 async fn state_behind(failure: &ServiceError, context: &Context, name: &ServiceName) -> Option<Value> {
     let tried = failure.error.code == ErrorCode::CommandFailed;
     if tried { afterwards(context, name).await.data } else { None }
-}
-
-impl Action for RestartServices {
-    fn targets(&self) -> Vec<Target> {
-        vec![self.service_name.clone().map_or(Target::AnyService, Target::Service)]
-    }
-
-    fn run(self: Box<Self>, context: Context) -> Running {
-        Box::pin(async move {
-            match self.service_name {
-                Some(name) => restart_one(name, &context).await,
-                None => restart_failed(&context).await,
-            }
-        })
-    }
-}
-
-async fn restart_one(name: ServiceName, context: &Context) -> Outcome {
-    let mut restarts = Restarts::default();
-    restarts.restart(&name, context).await;
-    // One that is not there has its own word; it is the whole of the answer.
-    match restarts.worst.take_if(|error| error.code == ErrorCode::ServiceNotFound) {
-        Some(error) => error.into(),
-        None => restarts.into(),
-    }
-}
-
-/// One after another: services that failed together often need each other.
-async fn restart_failed(context: &Context) -> Outcome {
-    let services = match until_stopped(&context.stop, context.services.list(context)).await {
-        Ok(services) => services,
-        Err(failure) => return failure.into(),
-    };
-    let mut restarts = Restarts::default();
-    for service in services.iter().filter(|service| service.status == ServiceStatus::Failed) {
-        match ServiceName::try_from(service.name.to_string()) {
-            Ok(name) => restarts.restart(&name, context).await,
-            Err(error) => restarts.fail(&service.name, &CommandError::failed(error.to_string()).into()),
-        }
-        if restarts.is_over() {
-            break;
-        }
-    }
-    restarts.into()
-}
-
-/// What has been restarted so far.
-#[derive(Debug, Default, Serialize)]
-struct Restarts {
-    restarted: Vec<String>,
-    failed: Vec<FailedRestart>,
-    #[serde(skip)]
-    log: String,
-    /// The last error, or the one that ended it.
-    #[serde(skip)]
-    worst: Option<CommandError>,
-}
-
-#[derive(Debug, Serialize)]
-struct FailedRestart {
-    name: String,
-    error: String,
-}
-
-impl Restarts {
-    async fn restart(&mut self, name: &ServiceName, context: &Context) {
-        match until_stopped(&context.stop, context.services.change(Change::Restart, name, context)).await {
-            Ok(()) => self.restarted.push(name.to_string()),
-            Err(failure) => self.fail(name.as_str(), &failure),
-        }
-    }
-
-    fn fail(&mut self, name: &str, failure: &ServiceError) {
-        self.failed.push(FailedRestart { name: name.to_owned(), error: failure.to_string() });
-        if !failure.log.is_empty() && self.log.len() + failure.log.len() < LONGEST_LOG {
-            // Writing to a string does not fail.
-            writeln!(self.log, "{name}:\n{}", failure.log).ok();
-        }
-        self.worst = Some(failure.error.clone());
-    }
-
-    /// Whether the command had to end.
-    fn is_over(&self) -> bool {
-        let ends = [ErrorCode::CommandTimeout, ErrorCode::CommandCancelled, ErrorCode::ShuttingDown];
-        self.worst.as_ref().is_some_and(|error| ends.contains(&error.code))
-    }
-}
-
-impl From<Restarts> for Outcome {
-    fn from(restarts: Restarts) -> Self {
-        let outcome = Self::from(data(&restarts));
-        let (failed, all) = (restarts.failed.len(), restarts.failed.len() + restarts.restarted.len());
-        let error = match restarts.worst {
-            Some(error) if all > 1 && error.code == ErrorCode::CommandFailed => {
-                CommandError::failed(format!("{failed} of {all} services could not be restarted; `failed` says why"))
-            }
-            Some(error) => error,
-            None => return outcome,
-        };
-        Self { data: outcome.data, stderr: restarts.log, ..Self::from(error) }
-    }
 }
 
 fn data(value: &impl Serialize) -> Result<Value, CommandError> {

@@ -3,15 +3,14 @@
 
 pub mod job;
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use zbus::export::futures_core::Stream;
 use zbus::wire::Variant;
-use zbus::{MatchRule, MessageStream, OwnedObjectPath, connection};
+use zbus::{OwnedObjectPath, connection};
 
 /// An answer that is on its way.
 pub type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, BusError>> + Send + 'a>>;
@@ -35,17 +34,12 @@ pub trait SystemBus: Send + Sync {
     fn is_clock_synchronized(&self) -> Asked<'_, bool>;
     /// Whether a service of this name is on the bus. Asking does not start it.
     fn has_owner(&self, name: &'static str) -> Asked<'_, bool>;
-    /// Restarts a unit and gives how the job ended: `done` where it went well.
-    fn restart(&self, unit: String) -> Asked<'_, String>;
     /// Reboots; with force without stopping the services in order.
     fn reboot(&self, force: bool) -> Asked<'_, ()>;
 }
 
 /// For connecting and one answer. timedated has to be started first.
 const DEADLINE: Duration = Duration::from_secs(10);
-
-/// For the job of a restart: systemd's own DefaultTimeoutStartSec is 90 s, and it ends the job by itself then.
-const JOB_DEADLINE: Duration = Duration::from_secs(100);
 
 const SYSTEMD: (&str, &str, &str) =
     ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager");
@@ -81,10 +75,6 @@ impl SystemBus for DBus {
 
     fn has_owner(&self, name: &'static str) -> Asked<'_, bool> {
         Box::pin(async move { within(DEADLINE, has_owner(Self::builder()?, name)).await })
-    }
-
-    fn restart(&self, unit: String) -> Asked<'_, String> {
-        Box::pin(async move { within(JOB_DEADLINE, restart(Self::builder()?, unit)).await })
     }
 
     fn reboot(&self, force: bool) -> Asked<'_, ()> {
@@ -126,27 +116,6 @@ async fn has_owner(builder: connection::Builder<'static>, name: &str) -> zbus::R
     let (service, path, interface) = BUS;
     let answer = connection.call_method(Some(service), path, Some(interface), "NameHasOwner", &name).await?;
     answer.body().deserialize()
-}
-
-/// Listens before it asks, for a job may be over before the answer to the question is read.
-async fn restart(builder: connection::Builder<'static>, unit: String) -> zbus::Result<String> {
-    let connection = builder.build().await?;
-    let (service, path, interface) = SYSTEMD;
-    let rule = MatchRule::builder().interface(interface).member("JobRemoved").build()?;
-    let mut removed = MessageStream::for_match_rule(rule, &connection, None).await?;
-    // systemd sends its signals only while somebody has asked for them.
-    connection.call_method(Some(service), path, Some(interface), "Subscribe", &()).await?;
-    let answer = connection
-        .call_method(Some(service), path, Some(interface), "RestartUnit", &(unit.as_str(), "replace"))
-        .await?;
-    let job: OwnedObjectPath = answer.body().deserialize()?;
-    while let Some(signal) = poll_fn(|context| Pin::new(&mut removed).poll_next(context)).await {
-        let (_, object, _, result): (u32, OwnedObjectPath, String, String) = signal?.body().deserialize()?;
-        if object == job {
-            return Ok(result);
-        }
-    }
-    Err(zbus::Error::Failure("systemd went away before the restart was over".to_owned()))
 }
 
 /// logind first, which minds inhibitors (a package manager at work) and tells users; where it is not installed, systemd's own target.

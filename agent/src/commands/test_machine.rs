@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::action::{Context, Origin};
+use super::policy::Judge;
 use super::process_runner::{Captured, Ending, Finished, Program, ProgramRunner, RunningProgram, StartError, Usage};
 use super::service_control;
 use super::stop::Stop;
@@ -31,15 +32,20 @@ pub struct TestMachine {
 #[derive(Clone, Default)]
 struct Programs {
     known: HashMap<String, (i32, String, String)>,
-    run: Arc<Mutex<Vec<String>>>,
+    run: Arc<Mutex<Vec<Program>>>,
+}
+
+/// A program's name and its arguments.
+fn line(program: &Program) -> String {
+    let name = program.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let words = program.arguments.iter().map(|argument| argument.to_string_lossy().into_owned());
+    std::iter::once(name).chain(words).collect::<Vec<_>>().join(" ")
 }
 
 impl ProgramRunner for Programs {
     fn run(&self, program: Program, _: Stop) -> RunningProgram {
-        let name = program.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let words = program.arguments.iter().map(|argument| argument.to_string_lossy().into_owned());
-        let line = std::iter::once(name).chain(words).collect::<Vec<_>>().join(" ");
-        self.run.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
+        let line = line(&program);
+        self.run.lock().unwrap_or_else(PoisonError::into_inner).push(program);
         let known = self.known.get(&line).cloned();
         Box::pin(async move {
             let unknown = || StartError { path: line.into(), source: io::ErrorKind::NotFound.into() };
@@ -125,9 +131,14 @@ impl TestMachine {
         Self { space, ..self }
     }
 
-    /// The lines of the programs that ran.
-    pub fn ran(&self) -> Vec<String> {
+    /// The programs that ran.
+    pub fn programs(&self) -> Vec<Program> {
         self.programs.run.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The same as lines.
+    pub fn ran(&self) -> Vec<String> {
+        self.programs().iter().map(line).collect()
     }
 
     /// What a command gets.
@@ -144,8 +155,9 @@ impl TestMachine {
             programs: Arc::new(self.programs.clone()),
             roots: Arc::new(roots),
             collector: Arc::new(collector),
-            services: service_control::find(&self.path("/nowhere")),
+            services: service_control::find(self.folder.path()),
             packages: Arc::default(),
+            judge: Judge::lenient(),
         }
     }
 }
@@ -197,12 +209,6 @@ impl SystemBus for FakeBus {
 
     fn has_owner(&self, name: &'static str) -> Asked<'_, bool> {
         self.say(self.owners.contains(&name))
-    }
-
-    fn restart(&self, unit: String) -> Asked<'_, String> {
-        let result = if unit.starts_with("broken") { "failed" } else { "done" };
-        self.note(format!("restart {unit}"));
-        self.say(result.to_owned())
     }
 
     fn reboot(&self, force: bool) -> Asked<'_, ()> {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::action::{Context, Origin};
+use super::policy::Judge;
 use super::process_runner::{Captured, Ending, Finished, Program, ProgramRunner, RunningProgram, Usage};
 use super::service_control::{self, ServiceManager};
 use super::stop::{Stop, StopOrder};
@@ -86,18 +87,9 @@ pub fn finished(ending: Ending, stdout: &str, stderr: &str) -> Finished {
 pub fn context(programs: Arc<FakePrograms>, services: Arc<dyn ServiceManager>) -> (StopOrder, Context) {
     let (order, stop) = Stop::at(Instant::now() + Duration::from_secs(30));
     let collector = Arc::new(|| -> Box<dyn SystemMetricsProvider> { unreachable!("nothing is measured here") });
-    (
-        order,
-        Context {
-            origin: Arc::new(Origin::nobody()),
-            stop,
-            programs,
-            packages: Arc::default(),
-            roots: Arc::new(Roots::default()),
-            collector,
-            services,
-        },
-    )
+    let (packages, roots, judge) = (Arc::default(), Arc::new(Roots::default()), Judge::lenient());
+    let origin = Arc::new(Origin::nobody());
+    (order, Context { origin, stop, programs, packages, roots, collector, services, judge })
 }
 
 /// The same of a machine that has no services, and on which no program is started.

@@ -24,8 +24,9 @@ fn escaped_byte(byte: u8) -> usize {
     usize::from(ESCAPED[usize::from(byte)])
 }
 
-/// What a text takes between its quotes.
-pub(super) fn escaped_bytes(text: &str) -> usize {
+/// How many bytes a text takes in JSON, between its quotes.
+#[must_use]
+pub fn escaped_bytes(text: &str) -> usize {
     text.bytes().map(escaped_byte).sum()
 }
 
@@ -39,8 +40,9 @@ pub(super) fn spender(budget: usize) -> impl FnMut(usize) -> bool {
     }
 }
 
-/// The longest beginning that takes at most `budget` bytes escaped.
-fn head(text: &str, budget: usize) -> &str {
+/// The longest beginning of a text that takes at most `budget` bytes in JSON.
+#[must_use]
+pub fn head(text: &str, budget: usize) -> &str {
     let mut spend = spender(budget);
     let end = text.bytes().position(|byte| !spend(escaped_byte(byte)));
     &text[..text.floor_char_boundary(end.unwrap_or(text.len()))]

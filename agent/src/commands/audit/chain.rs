@@ -8,10 +8,10 @@ use infini_protocol::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::entry::Body;
+use super::entry::{Body, TEXT_BYTES};
 
-/// No line is longer: the texts and parameters in one are bounded, and each byte of them becomes six at most.
-pub const MAX_LINE_BYTES: usize = 1 << 20;
+/// No line is longer: an entry's text and parameters are bounded as they stand in the line, and beside them are short names.
+pub const MAX_LINE_BYTES: usize = TEXT_BYTES + (64 << 10);
 
 /// So many hex digits of SHA-256 are a line's check over itself. It finds a damaged last line, which no later line vouches for.
 const CHECK_DIGITS: usize = 16;

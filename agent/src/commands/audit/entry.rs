@@ -1,21 +1,34 @@
 //! What an entry says: of a command, with its secrets left out and its texts bounded.
 
+use std::fmt;
 use std::time::Duration;
 
+use infini_protocol::encode::{escaped_bytes, head};
 use infini_protocol::host::{SafeCommand, Script, UnsafeCommand};
+use infini_protocol::limits;
 use infini_protocol::{ErrorCode, Timestamp};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::chain::sha256;
 
-/// So much of a raw command's or a script's text is kept, and of parameters: most scripts fit whole, and a line stays within a MiB.
-pub const TEXT_BYTES: usize = 64 << 10;
+/// So much of a command's text and parameters is kept, counted as it stands in the line. A host's line carries no more, and in its
+/// envelope a text is escaped once more than here, so what a host can send is kept whole.
+pub const TEXT_BYTES: usize = limits::MAX_LINE_BYTES;
+
+/// So much of parameters is kept beside a text of any length.
+const LEAST_PARAMETER_BYTES: usize = 32 << 10;
+
+/// So much of a text, and of parameters, is in a line of the log: what a person reads there. The audit has all of it.
+const LOG_BYTES: usize = 4 << 10;
 
 /// So much of an id, a name or a rule is kept: what a person or a program makes is shorter.
 const NAME_BYTES: usize = 1 << 10;
 
 const REDACTED: &str = "(redacted)";
+
+/// Fields whose own fields are variables of a program. Tokens and keys are handed over so, under any name, so no value is kept.
+const VARIABLES: [&str; 3] = ["env_vars", "environment_vars", "input_values"];
 
 /// The way by which a command came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -52,7 +65,7 @@ impl Command {
         }
         Self {
             action: Some(clipped(&command.command_type.action)),
-            ..Self::new(&command.id, CommandKind::Safe, Value::Object(fields), secrets)
+            ..Self::new(&command.id, CommandKind::Safe, None, Value::Object(fields), secrets)
         }
     }
 
@@ -65,8 +78,7 @@ impl Command {
             "env_vars": command.env_vars,
             "run_as": command.run_as,
         });
-        let text = Some(Text::new(&command.raw_command));
-        Self { text, ..Self::new(&command.id, CommandKind::Raw, parameters, secrets) }
+        Self::new(&command.id, CommandKind::Raw, Some(&command.raw_command), parameters, secrets)
     }
 
     /// A script, with its text.
@@ -80,17 +92,64 @@ impl Command {
             "input_values": script.input_values,
             "run_as": script.run_as,
         });
-        let text = Some(Text::new(&script.script_content));
-        Self { text, ..Self::new(&script.execution_id, CommandKind::Script, parameters, secrets) }
+        Self::new(&script.execution_id, CommandKind::Script, Some(&script.script_content), parameters, secrets)
     }
 
-    fn new(id: &str, kind: CommandKind, mut parameters: Value, secrets: &[&str]) -> Self {
+    fn new(id: &str, kind: CommandKind, text: Option<&str>, mut parameters: Value, secrets: &[&str]) -> Self {
+        let text = text.map(|text| Text::new(text, TEXT_BYTES));
+        let taken = text.as_ref().map_or(0, |text| escaped_bytes(&text.head));
+        let most = TEXT_BYTES.saturating_sub(taken).max(LEAST_PARAMETER_BYTES);
         redact(&mut parameters, secrets);
         let whole = parameters.to_string();
-        if whole.len() > TEXT_BYTES {
-            parameters = json!({ "cut": Text::new(&whole) });
+        if whole.len() > most {
+            parameters = json!({ "cut": Text::new(&whole, most) });
         }
-        Self { id: clipped(id), kind, action: None, text: None, parameters }
+        Self { id: clipped(id), kind, action: None, text, parameters }
+    }
+}
+
+/// For a line of the log: the text and the parameters without secrets, cut to what a person reads, and with no character that would end
+/// the line or act on a terminal.
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(text) = &self.text {
+            let kept = brief(&text.head);
+            write!(f, "{kept:?}{}", Rest(text.bytes - kept.len()))?;
+        }
+        let parameters = self.parameters.to_string();
+        match self.parameters.as_object() {
+            Some(fields) if fields.is_empty() && self.text.is_some() => Ok(()),
+            _ => {
+                let kept = brief(&parameters);
+                let space = if self.text.is_some() { " " } else { "" };
+                write!(f, "{space}{}{}", Visible(kept), Rest(parameters.len() - kept.len()))
+            }
+        }
+    }
+}
+
+fn brief(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LOG_BYTES)]
+}
+
+/// How much is not shown.
+struct Rest(usize);
+
+impl fmt::Display for Rest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 0 { Ok(()) } else { write!(f, "... (and {} bytes more, which the audit has)", self.0) }
+    }
+}
+
+/// JSON, in which what JSON leaves as it is and a terminal acts on is escaped, too.
+struct Visible<'a>(&'a str);
+
+impl fmt::Display for Visible<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| match c {
+            '"' | '\'' | '\\' => write!(f, "{c}"),
+            c => write!(f, "{}", c.escape_debug()),
+        })
     }
 }
 
@@ -103,9 +162,9 @@ struct Text {
 }
 
 impl Text {
-    fn new(whole: &str) -> Self {
-        let head = whole[..whole.floor_char_boundary(TEXT_BYTES)].to_owned();
-        Self { head, bytes: whole.len(), sha256: sha256(whole.as_bytes()) }
+    /// Kept to so many bytes as they stand in the line.
+    fn new(whole: &str, most: usize) -> Self {
+        Self { head: head(whole, most).to_owned(), bytes: whole.len(), sha256: sha256(whole.as_bytes()) }
     }
 }
 
@@ -118,7 +177,7 @@ fn clipped(name: &str) -> String {
     format!("{head}... ({} bytes, SHA-256 {})", name.len(), sha256(name.as_bytes()))
 }
 
-/// Environment variables are called PGPASSWORD and DB_PASSWORD, so it counts anywhere in a name.
+/// A password is called `password` or `admin_password`, so it counts anywhere in a name.
 fn redact(value: &mut Value, secrets: &[&str]) {
     match value {
         Value::Object(fields) => fields.iter_mut().for_each(|(name, value)| redact_field(name, value, secrets)),
@@ -133,10 +192,14 @@ fn redact(value: &mut Value, secrets: &[&str]) {
 fn redact_field(name: &str, value: &mut Value, secrets: &[&str]) {
     let is_secret = name.to_ascii_lowercase().contains("password")
         || secrets.iter().any(|secret| secret.eq_ignore_ascii_case(name));
-    if is_secret {
-        *value = REDACTED.into();
-    } else {
-        redact(value, secrets);
+    let are_variables = VARIABLES.iter().any(|known| known.eq_ignore_ascii_case(name));
+    match value {
+        Value::Null => {}
+        Value::Object(fields) if are_variables && !is_secret => {
+            fields.values_mut().for_each(|value| *value = REDACTED.into());
+        }
+        value if is_secret || are_variables => *value = REDACTED.into(),
+        value => redact(value, secrets),
     }
 }
 
@@ -218,5 +281,92 @@ impl Body {
             error_code: ending.error_code,
             duration_ms: u64::try_from(ending.duration.as_millis()).unwrap_or(u64::MAX),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use infini_protocol::envelope::{Key, seal};
+
+    use super::super::chain::{Head, MAX_LINE_BYTES};
+    use super::*;
+
+    fn written(command: Command) -> Value {
+        let rule = "r".repeat(NAME_BYTES);
+        let decision = Decision { allowed: true, rule: &rule, error_code: None };
+        let body = Body::decided(command, &decision);
+        let (line, _) = Head::start().next(Timestamp::from_unix_ms(0), &body).unwrap();
+        assert!(line.len() <= MAX_LINE_BYTES);
+        serde_json::from_slice(&line).unwrap()
+    }
+
+    fn raw(text: &str, variables: &Value) -> UnsafeCommand {
+        serde_json::from_value(json!({ "id": "1", "raw_command": text, "env_vars": variables })).unwrap()
+    }
+
+    #[test]
+    fn every_text_that_a_line_can_carry_is_written_whole() {
+        let payload = |text: &str| {
+            let mut command = serde_json::to_value(raw(text, &Value::Null)).unwrap();
+            command["type"] = "UnsafeCommand".into();
+            command.to_string()
+        };
+        let envelope = seal(&Key::new(b"k").unwrap(), 1, "n", "").unwrap().len();
+        for filler in ["x", "\"", "\u{1}"] {
+            let empty = envelope + escaped_bytes(&payload(""));
+            let cost = envelope + escaped_bytes(&payload(filler)) - empty;
+            let text = filler.repeat((limits::MAX_LINE_BYTES - empty) / cost);
+            let entry = written(Command::raw(&raw(&text, &Value::Null), &[]));
+            assert!(entry["text"]["head"].as_str() == Some(&text), "{filler:?}: {}", entry["text"]["bytes"]);
+        }
+    }
+
+    #[test]
+    fn parameters_of_any_length_are_cut_and_the_line_keeps_its_bound() {
+        let text = "\u{1}".repeat(TEXT_BYTES / 6 + 1);
+        let variables: Map<String, Value> = (0..2_000).map(|number| (format!("V{number}"), "".into())).collect();
+        let entry = written(Command::raw(&raw(&text, &variables.into()), &[]));
+        assert_eq!(entry["text"]["bytes"], text.len());
+        assert_eq!(entry["text"]["head"].as_str().map(str::len), Some(TEXT_BYTES / 6));
+        assert!(entry["parameters"]["cut"]["sha256"].is_string(), "{}", entry["parameters"]);
+        let safe = json!({ "id": "1", "command_type": { "action": "X", "script": "x".repeat(1_000_000) } });
+        let entry = written(Command::safe(&serde_json::from_value(safe).unwrap(), &[]));
+        assert_eq!(entry["parameters"]["script"].as_str().map(str::len), Some(1_000_000));
+    }
+
+    #[test]
+    fn variables_keep_their_names_and_lose_their_values() {
+        let script = |values: Value| {
+            let given = json!({ "execution_id": "e", "script_content": "env", "input_values": values });
+            Command::script(&serde_json::from_value(given).unwrap(), &[])
+        };
+        let fields = json!({ "environment_vars": { "API_KEY": "canary" }, "deep": [{ "ENV_VARS": "canary" }] });
+        let safe = json!({ "id": "1", "command_type": { "action": "X" }, "params": fields });
+        for (command, name) in [
+            (Command::raw(&raw("env", &json!({ "TOKEN": "canary", "EMPTY": "" })), &[]), "TOKEN"),
+            (
+                script(json!({ "AWS_SECRET_ACCESS_KEY": ["canary"], "N": { "deep": "canary" } })),
+                "AWS_SECRET_ACCESS_KEY",
+            ),
+            (script(json!(["canary"])), "input_values"),
+            (Command::safe(&serde_json::from_value(safe).unwrap(), &[]), "API_KEY"),
+        ] {
+            for told in [command.to_string(), written(command).to_string()] {
+                assert!(!told.contains("canary") && told.contains(name) && told.contains(REDACTED), "{told}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_log_gets_one_line_of_bounded_length() {
+        let command = Command::raw(&raw("echo a\n\u{1b}[2J \u{202e}", &json!({ "A": "b" })), &[]);
+        assert_eq!(command.to_string(), r#""echo a\n\u{1b}[2J \u{202e}" {"env_vars":{"A":"(redacted)"}}"#);
+        let safe = json!({ "id": "1", "command_type": { "action": "X", "service": "a\nb\u{9b}\u{202e}" } });
+        let command = Command::safe(&serde_json::from_value(safe).unwrap(), &[]);
+        assert_eq!(command.to_string(), r#"{"service":"a\nb\u{9b}\u{202e}"}"#);
+
+        let long = Command::raw(&raw(&"\u{1}".repeat(900_000), &Value::Null), &[]).to_string();
+        assert!(long.ends_with("bytes more, which the audit has)") && long.len() < 10 * LOG_BYTES, "{}", long.len());
+        assert!(!long.contains(char::is_control), "a control character is left");
     }
 }

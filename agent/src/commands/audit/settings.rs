@@ -32,7 +32,7 @@ impl Default for AuditSettings {
 
 impl AuditSettings {
     /// A file holds the longest entry and more.
-    pub const LEAST_FILE_BYTES: usize = 1 << 20;
+    pub const LEAST_FILE_BYTES: usize = 2 << 20;
     /// A file that `verify` still reads within seconds.
     pub const MOST_FILE_BYTES: usize = 1 << 30;
     /// One is written, and one tells of the time before.

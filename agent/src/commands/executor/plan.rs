@@ -1,5 +1,6 @@
 //! From a command to what will run: legal, permitted, with a time of its own. Nothing has started yet.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use infini_protocol::ErrorCode;
@@ -11,7 +12,7 @@ use crate::commands::action::{Action, CHANGE_TIME, Context, Running};
 use crate::commands::ids;
 use crate::commands::outcome::CommandError;
 use crate::commands::policy::{
-    Denial, Permit, Policy, RawCommand, RawScript, Request, SCRIPT, Setting, Subject, process_facts,
+    Denial, Judge, Permit, Policy, RawCommand, RawScript, Request, SCRIPT, Setting, Subject, process_facts,
 };
 use crate::commands::spec;
 use crate::commands::unsafe_executor::{self, Prepared};
@@ -56,7 +57,12 @@ impl From<Denial> for Refusal {
 }
 
 /// Plans an action.
-pub fn safe(command: &SafeCommand, policy: &Policy, limits: &CommandLimits, roots: &Roots) -> Result<Plan, Refusal> {
+pub fn safe(
+    command: &SafeCommand,
+    policy: &Arc<Policy>,
+    limits: &CommandLimits,
+    roots: &Roots,
+) -> Result<Plan, Refusal> {
     check_id(&command.id)?;
     let name = command.command_type.action.as_str();
     let Some(spec) = spec(name) else {
@@ -68,7 +74,8 @@ pub fn safe(command: &SafeCommand, policy: &Policy, limits: &CommandLimits, root
     let subjects = subjects(action.as_ref(), roots);
     let kind = action.kind().unwrap_or(spec.kind);
     let Permit { rule, .. } = policy.decide(&Request::Action { name, kind, subjects: &subjects })?;
-    Ok(Plan { time, note, rule, run: Box::new(move |context| action.run(context)) })
+    let judge = Judge::new(policy, spec.name, subjects);
+    Ok(Plan { time, note, rule, run: Box::new(move |context| action.run(context.judged_by(judge))) })
 }
 
 fn subjects(action: &dyn Action, roots: &Roots) -> Vec<Subject> {
@@ -153,9 +160,13 @@ fn brief(name: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
     use serde_json::json;
 
     use super::*;
+    use crate::commands::policy::{Asking, Permissions};
+    use crate::commands::test_machine::TestMachine;
 
     fn time_of(timeout: serde_json::Value) -> Result<(Duration, bool), ErrorCode> {
         let timeout: Option<Timeout> = serde_json::from_value(timeout).unwrap();
@@ -191,5 +202,34 @@ mod tests {
         for id in ["", "a\nb", "\0script e", "\u{7f}", &"x".repeat(257)] {
             assert!(check_id(id).is_err(), "{id:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_process_is_judged_anew_when_its_command_runs() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = child.id();
+        let file = format!("/proc/{pid}/stat");
+        let stat = |name: &str, started: u64| {
+            format!("{pid} ({name}) S 1 {pid} {pid} 0 -1 4194560 1 2 0 0 4 1 0 0 20 0 1 0 {started} 8192 3")
+        };
+        let section = "[permissions]\nchanges = \"all\"\nprotected_processes = \"sshd\"\n";
+        let policy = Arc::new(Policy::new(Asking::Holder, Some(Permissions::from_toml(section).unwrap())));
+        let limits = CommandLimits::of(&crate::config::Config::default());
+        let command = json!({ "id": "1", "command_type": { "action": "ProcessKill", "pid": pid, "force": true } });
+        let command: SafeCommand = serde_json::from_value(command).unwrap();
+        for (name, started, expected) in [
+            ("sshd", 70, Some(ErrorCode::PermissionDenied)),
+            ("sleep", 90, Some(ErrorCode::ProcessNotFound)),
+            ("sleep", 70, None),
+        ] {
+            let machine = TestMachine::new(&[(&file, &stat("sleep", 70))]);
+            let plan = safe(&command, &policy, &limits, &machine.context().roots).unwrap();
+            let machine = machine.file(&file, &stat(name, started));
+            let outcome = (plan.run)(machine.context()).await;
+            let code = outcome.error.as_ref().map(|error| error.code);
+            assert_eq!(code, expected, "{name} since {started}: {outcome:?}");
+            assert!(expected.is_none() || child.try_wait().unwrap().is_none(), "{name} since {started} was ended");
+        }
+        assert_eq!(child.wait().unwrap().signal(), Some(9));
     }
 }

@@ -145,6 +145,21 @@ async fn what_may_not_run_never_starts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_log_has_what_was_asked_for_without_its_secrets() {
+    let log = crate::logging::logged(|| {
+        let mut bench = Bench::raw();
+        let mut message = raw("1", "deploy\n--now");
+        message["env_vars"] = json!({ "TOKEN": "canary" });
+        bench.take(message);
+        bench.take(json!({ "type": "SafeCommand", "id": "2", "command_type": { "action": "ProcessKill", "pid": 1 } }));
+    });
+    let line = |text: &str| log.lines().find(|line| line.contains(text)).unwrap_or_else(|| panic!("{log}")).to_owned();
+    assert!(line("permitted").contains(r#""deploy\n--now" {"env_vars":{"TOKEN":"(redacted)"}}"#), "{log}");
+    assert!(line("refused").contains(r#"{"pid":1}"#), "{log}");
+    assert!(!log.contains("canary"), "{log}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_same_command_again_does_not_run_again() {
     let mut bench = Bench::raw();
     bench.take(raw("1", "echo hello"));

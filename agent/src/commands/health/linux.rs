@@ -11,7 +11,6 @@ use std::path::Path;
 
 use serde_json::json;
 
-pub use reboot::newer_kernel;
 pub use resources::{FULL_STALL_WARNING, LEAST_AVAILABLE_WARNING, LOAD_WARNING, processors};
 
 use super::{CheckName, Finding, Status};

@@ -5,31 +5,34 @@ use infini_protocol::ErrorCode;
 use super::Task;
 use crate::commands::action::Context;
 use crate::commands::cleanup::{CleanupTarget, Step, linux as cleanup};
-use crate::commands::health::linux::failed_services;
 use crate::commands::outcome::CommandError;
-use crate::commands::system_bus::{BusError, SystemBus};
+use crate::commands::service_control;
 use crate::commands::tools;
+use crate::commands::validation::ServiceName;
 
 /// How a package manager ends what it was interrupted in.
 const REPAIRS: [(&str, &[&str]); 3] = [("dpkg", &["--configure", "-a"]), ("rpm", &["--rebuilddb"]), ("apk", &["fix"])];
+
+/// Who sets the clock when it starts: systemd's, and the name that OpenRC's systems give to an NTP daemon, such as busybox's on Alpine.
+const TIME_SERVICES: [&str; 2] = ["systemd-timesyncd", "ntpd"];
 
 /// Does a task; what fails of it is a step that failed.
 ///
 /// # Errors
 /// Where the command has to end.
-pub async fn perform(context: &Context, bus: &dyn SystemBus, task: Task) -> Result<Vec<Step>, CommandError> {
+pub async fn perform(context: &Context, task: Task) -> Result<Vec<Step>, CommandError> {
     let freed = |freed: u64| format!("{freed} bytes are free again");
     let (name, result) = match task {
         Task::TrimDisks => match cleanup::trim(context).await {
             Ok(steps) => return Ok(steps),
             Err(error) => ("fstrim", Err(error)),
         },
-        Task::RestartFailed => return restart_failed(context, bus).await,
+        Task::RestartFailed => return restart_failed(context).await,
         Task::VacuumJournal { days } => ("vacuum", cleanup::vacuum_journal(context, days).await.map(freed)),
         Task::CleanPackageCache => ("clean-cache", cleanup::clean_package_caches(context).await.map(freed)),
         Task::CleanTemp => ("clean", clean_temp(context).await.map(freed)),
         Task::FixPackages => ("fix", fix_packages(context).await),
-        Task::SyncTime => ("sync", sync_time(context, bus).await),
+        Task::SyncTime => ("sync", sync_time(context).await),
     };
     stop_or(result).map(|result| vec![Step::new(name, result)])
 }
@@ -58,37 +61,37 @@ async fn fix_packages(context: &Context) -> Result<String, CommandError> {
 }
 
 /// The agent may not set the clock itself (CAP_SYS_TIME is not in its unit): whoever keeps it does.
-async fn sync_time(context: &Context, bus: &dyn SystemBus) -> Result<String, CommandError> {
+async fn sync_time(context: &Context) -> Result<String, CommandError> {
     if tools::installed(&context.roots, "chronyc").is_some() {
         return tools::output(context, "chronyc", ["makestep"]).await.map(|_| "chrony sets the clock".to_owned());
     }
-    let restarted = restart(context, bus, "systemd-timesyncd.service").await;
-    restarted.map(|_| "systemd-timesyncd was restarted and asks its servers".to_owned())
+    for name in time_services() {
+        if service_control::exists(&name, context).await.map_err(|failure| failure.error)? {
+            let restarted = service_control::restart_service(&name, context).await;
+            return restarted.map(|()| format!("{name} was restarted and asks its servers")).map_err(|it| it.error);
+        }
+    }
+    let names = TIME_SERVICES.join(" nor ");
+    Err(CommandError::failed(format!("neither chrony nor {names} is here, so nobody keeps the clock")))
 }
 
-async fn restart_failed(context: &Context, bus: &dyn SystemBus) -> Result<Vec<Step>, CommandError> {
-    let failed = match failed_services(context, bus).await {
-        Ok(failed) => failed,
-        Err(why) => return Ok(vec![Step::new("restart-failed", Err(CommandError::failed(why)))]),
-    };
-    let mut steps = Vec::with_capacity(failed.len());
-    for unit in failed {
-        let result = stop_or(restart(context, bus, &unit).await)?;
-        steps.push(Step::new(format!("restart {unit}"), result));
+/// The services of [`TIME_SERVICES`].
+pub fn time_services() -> impl Iterator<Item = ServiceName> {
+    TIME_SERVICES.iter().filter_map(|name| ServiceName::try_from((*name).to_owned()).ok())
+}
+
+async fn restart_failed(context: &Context) -> Result<Vec<Step>, CommandError> {
+    let results = service_control::restart_failed(context).await.map_err(|failure| failure.error)?;
+    let mut steps = Vec::with_capacity(results.len());
+    for (name, result) in results {
+        match result {
+            Err(failure) if failure.error.is_ordered_end() => return Err(failure.error),
+            Err(failure) => steps.push(Step::new(format!("restart {name}"), Err(failure.error))),
+            Ok(()) => steps.push(Step::new(format!("restart {name}"), Ok("restarted".to_owned()))),
+        }
     }
     if steps.is_empty() {
         steps.push(Step::new("restart-failed", Ok("nothing has failed".to_owned())));
     }
     Ok(steps)
-}
-
-async fn restart(context: &Context, bus: &dyn SystemBus, unit: &str) -> Result<String, CommandError> {
-    match bus.restart(unit.to_owned()).await {
-        Ok(result) if result == "done" => Ok("restarted".to_owned()),
-        Ok(result) => Err(CommandError::failed(format!("systemd's job ended as {result}; see `journalctl -u {unit}`"))),
-        Err(BusError::NoSystemd) => {
-            tools::output(context, "rc-service", [unit, "restart"]).await.map(|_| "restarted".to_owned())
-        }
-        Err(BusError::Failed(why)) => Err(CommandError::failed(why)),
-    }
 }

@@ -19,6 +19,7 @@ pub fn process_facts(proc: &Path, pid: Pid) -> Option<ProcessFacts> {
     Some(ProcessFacts {
         is_agent: is_own || known.name == AGENT_PROGRAM || program.as_deref() == Some(AGENT_PROGRAM),
         is_kernel_thread: known.is_kernel_thread,
+        started: known.started,
         name: known.name,
         program,
     })

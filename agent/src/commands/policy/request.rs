@@ -67,7 +67,8 @@ pub struct Setting<'a> {
     pub run_as: Option<&'a str>,
 }
 
-/// What a process is. To be looked up while a handle of the process is held, or the number may be another's by the time it counts.
+/// What a process is. Only while a handle of it is held does this stay true: the number may pass to another process, and the process to
+/// another program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProcessFacts {
     /// The kernel's name for it, which it may have given itself.
@@ -78,6 +79,8 @@ pub struct ProcessFacts {
     pub is_kernel_thread: bool,
     /// It is the agent's.
     pub is_agent: bool,
+    /// When it began, in the kernel's ticks since boot, where that can be read.
+    pub started: Option<u64>,
 }
 
 /// Something that an action acts on.

@@ -230,6 +230,24 @@ fn a_rule_about_users_counts_for_actions_on_users_and_for_those_who_run_commands
 }
 
 #[test]
+fn a_task_of_maintenance_acts_on_what_it_restarts_and_repairs() {
+    let task = |of: &str, name: &str| {
+        format!(
+            r#"{{"action":"RunMaintenanceTask","task_type":"{of}","task_name":"{name}","validate_before":false,"validate_after":false}}"#
+        )
+    };
+    let (restart, sync, fix, trim) =
+        (task("services", "restart-failed"), task("time", "sync"), task("packages", "fix"), task("disk", "fstrim"));
+    let clock = policy(&format!("{WIDEST}protected_services = \"systemd-timesyncd\"\n"));
+    check(&clock, &[(&sync, "- protected_services"), (&restart, "+ permissions.changes")]);
+    let ban = policy(&format!("{WIDEST}[[permissions.deny]]\nservice = \"ntpd\"\n"));
+    let denied = "- permissions.deny[0]";
+    check(&ban, &[(&sync, denied), (&restart, denied), (&fix, "+ permissions.changes")]);
+    let ban = policy(&format!("{WIDEST}[[permissions.deny]]\npackage = \"libc6\"\n"));
+    check(&ban, &[(&fix, denied), (&sync, "+ permissions.changes"), (&trim, "+ permissions.changes")]);
+}
+
+#[test]
 fn a_ban_wins_over_everything() {
     let policy = policy(&format!(
         "{WIDEST}{}",

@@ -10,6 +10,7 @@ use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::{Value, json};
 
 use crate::commands::outcome::CommandError;
+use crate::commands::policy::{Judge, process_facts};
 use crate::commands::validation::Pid;
 
 /// What the policy must know of a process before it is touched.
@@ -19,6 +20,8 @@ pub struct ProcessFacts {
     pub name: String,
     /// It belongs to the kernel.
     pub is_kernel_thread: bool,
+    /// When it began, in the kernel's ticks since boot: another process under the same number began later.
+    pub started: Option<u64>,
 }
 
 /// `PF_KTHREAD` of the kernel's sched.h, in the flags of `/proc/PID/stat`.
@@ -36,9 +39,11 @@ pub fn facts(proc: &Path, pid: Pid) -> io::Result<Option<ProcessFacts>> {
     };
     // The name stands in parentheses and may hold some itself.
     let parsed = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')).and_then(|(name, rest)| {
-        // After the name: state, parent, group, session, terminal, its group, flags.
-        let flags: u64 = rest.split_whitespace().nth(6)?.parse().ok()?;
-        Some(ProcessFacts { name: name.to_owned(), is_kernel_thread: flags & PF_KTHREAD != 0 })
+        // After the name, fields 3 and on of proc_pid_stat(5): flags is the 9th, starttime the 22nd.
+        let mut fields = rest.split_whitespace();
+        let flags: u64 = fields.nth(6)?.parse().ok()?;
+        let started = fields.nth(12).and_then(|ticks| ticks.parse().ok());
+        Some(ProcessFacts { name: name.to_owned(), is_kernel_thread: flags & PF_KTHREAD != 0, started })
     });
     parsed.map(Some).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "stat is not what it should be"))
 }
@@ -51,7 +56,7 @@ fn is_gone(error: &io::Error) -> bool {
 ///
 /// # Errors
 /// `PROCESS_NOT_FOUND`, `PERMISSION_DENIED`, or `COMMAND_FAILED` with what the kernel says.
-pub fn kill(proc: &Path, pid: Pid, force: bool) -> Result<Value, CommandError> {
+pub fn kill(proc: &Path, pid: Pid, force: bool, judge: &Judge) -> Result<Value, CommandError> {
     let not_found = || CommandError::new(ErrorCode::ProcessNotFound, format!("there is no process {}", pid.get()));
     let refused = |error: Errno| match error {
         Errno::SRCH => not_found(),
@@ -62,12 +67,15 @@ pub fn kill(proc: &Path, pid: Pid, force: bool) -> Result<Value, CommandError> {
         error => CommandError::failed(format!("process {} could not be told to end: {error}", pid.get())),
     };
     let raw = rustix::process::Pid::from_raw(pid.get()).ok_or_else(not_found)?;
-    // Held from before the name is read, so that the signal reaches the process that had the name.
+    // Held from before it is looked at: the command may have waited in the queue, and what has the number by now, and what it runs, is
+    // judged anew. The signal reaches the process that was judged, or none.
     let handle = pidfd_open(raw, PidfdFlags::empty()).map_err(refused)?;
-    let facts = facts(proc, pid).map_err(|error| CommandError::failed(error.to_string()))?.ok_or_else(not_found)?;
-    let (signal, name) = if force { (Signal::KILL, "SIGKILL") } else { (Signal::TERM, "SIGTERM") };
+    let facts = process_facts(proc, pid).ok_or_else(not_found)?;
+    let name = facts.name.clone();
+    judge.process(pid, facts)?;
+    let (signal, signal_name) = if force { (Signal::KILL, "SIGKILL") } else { (Signal::TERM, "SIGTERM") };
     pidfd_send_signal(&handle, signal).map_err(refused)?;
-    Ok(json!({ "pid": pid.get(), "name": facts.name, "signal": name }))
+    Ok(json!({ "pid": pid.get(), "name": name, "signal": signal_name }))
 }
 
 #[cfg(test)]
@@ -87,7 +95,7 @@ mod tests {
     fn a_process_is_asked_to_end_or_made_to() {
         for (force, signal) in [(false, "SIGTERM"), (true, "SIGKILL")] {
             let (mut child, pid) = sleeper();
-            let data = kill(Path::new("/proc"), pid, force).unwrap();
+            let data = kill(Path::new("/proc"), pid, force, &Judge::lenient()).unwrap();
             assert_eq!((&data["signal"], &data["pid"]), (&json!(signal), &json!(pid.get())), "{data}");
             let number = if force { 9 } else { 15 };
             assert_eq!(child.wait().unwrap().signal(), Some(number));
@@ -99,20 +107,21 @@ mod tests {
         let (mut child, pid) = sleeper();
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(kill(Path::new("/proc"), pid, true).unwrap_err().code, ErrorCode::ProcessNotFound);
+        let error = kill(Path::new("/proc"), pid, true, &Judge::lenient()).unwrap_err();
+        assert_eq!(error.code, ErrorCode::ProcessNotFound);
         assert_eq!(facts(Path::new("/proc"), pid).unwrap(), None);
     }
 
     #[test]
     fn names_may_hold_parentheses_and_kernel_threads_are_known() {
         let folder = tempfile::tempdir().unwrap();
-        for (pid, stat) in [(7, "7 (a) b (c)) S 1 7 7 0 -1 4194560 1 2"), (2, "2 (kthreadd) S 0 0 0 0 -1 2129984 0 0")]
-        {
+        let whole = "7 (a) b (c)) S 1 7 7 0 -1 4194560 1 2 0 0 4 1 0 0 20 0 1 0 987 8192 3";
+        for (pid, stat) in [(7, whole), (2, "2 (kthreadd) S 0 0 0 0 -1 2129984 0 0")] {
             fs::create_dir(folder.path().join(pid.to_string())).unwrap();
             fs::write(folder.path().join(format!("{pid}/stat")), stat).unwrap();
         }
         let facts = |pid| facts(folder.path(), Pid::try_from(pid).unwrap()).unwrap().unwrap();
-        assert_eq!(facts(7), ProcessFacts { name: "a) b (c)".to_owned(), is_kernel_thread: false });
-        assert_eq!(facts(2), ProcessFacts { name: "kthreadd".to_owned(), is_kernel_thread: true });
+        assert_eq!(facts(7), ProcessFacts { name: "a) b (c)".to_owned(), is_kernel_thread: false, started: Some(987) });
+        assert_eq!(facts(2), ProcessFacts { name: "kthreadd".to_owned(), is_kernel_thread: true, started: None });
     }
 }

@@ -1,68 +1,13 @@
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use infini_protocol::metrics::StartupType;
+use infini_protocol::metrics::ServiceStatus;
 use serde_json::{from_value, json};
 
+use super::fake::{FakeServices, service_info};
 use super::*;
 use crate::commands::action::Parse;
 use crate::commands::stop::{StopOrder, StopReason};
 use crate::commands::testing::{FakePrograms, context, golden};
-
-/// Knows four services; `web` starts, `db` does not, `slow` never comes to an end.
-#[derive(Default)]
-struct FakeManager(Mutex<Vec<String>>);
-
-fn service_info(name: &str, status: ServiceStatus, pid: Option<u32>) -> ServiceInfo {
-    let is_up = status == ServiceStatus::Running;
-    ServiceInfo {
-        name: name.into(),
-        display_name: name.into(),
-        description: pid.map(|_| format!("The {name} server").into()),
-        status,
-        startup_type: if is_up { StartupType::Auto } else { StartupType::Disabled },
-        pid,
-        can_start: !is_up,
-        can_stop: is_up,
-        can_restart: is_up,
-    }
-}
-
-impl ServiceManager for FakeManager {
-    fn list<'a>(&'a self, _: &'a Context) -> Asked<'a, Vec<ServiceInfo>> {
-        let services = vec![
-            service_info("cron", ServiceStatus::Stopped, None),
-            service_info("web", ServiceStatus::Failed, None),
-            service_info("ssh", ServiceStatus::Running, Some(612)),
-            service_info("db", ServiceStatus::Failed, None),
-        ];
-        Box::pin(async { Ok(services) })
-    }
-
-    fn status<'a>(&'a self, name: &'a ServiceName, _: &'a Context) -> Asked<'a, ServiceInfo> {
-        Box::pin(async move {
-            match name.as_str() {
-                "nothing" => Err(ServiceError::not_found(name)),
-                "db" => Ok(service_info("db", ServiceStatus::Failed, None)),
-                other => Ok(service_info(other, ServiceStatus::Running, Some(612))),
-            }
-        })
-    }
-
-    fn change<'a>(&'a self, change: Change, name: &'a ServiceName, _: &'a Context) -> Asked<'a, ()> {
-        self.0.lock().unwrap().push(format!("{} {name}", change.verb()));
-        Box::pin(async move {
-            match name.as_str() {
-                "nothing" => Err(ServiceError::not_found(name)),
-                "db" => {
-                    let error = CommandError::failed(format!("cannot {} db: its job failed", change.verb()));
-                    Err(ServiceError { error, log: "db[9]: no space left".to_owned() })
-                }
-                "slow" => std::future::pending().await,
-                _ => Ok(()),
-            }
-        })
-    }
-}
 
 fn command(fields: Value) -> SafeCommand {
     from_value(fields).unwrap()
@@ -74,8 +19,8 @@ fn action(parse: Parse, fields: Value) -> Result<Box<dyn Action>, CommandError> 
     parse(&command(json!({ "id": "1", "command_type": fields })))
 }
 
-fn machine() -> (StopOrder, Arc<FakeManager>, Context) {
-    let manager = Arc::new(FakeManager::default());
+fn machine() -> (StopOrder, Arc<FakeServices>, Context) {
+    let manager = Arc::new(FakeServices::default());
     let (order, context) = context(Arc::new(FakePrograms::default()), Arc::clone(&manager) as Arc<dyn ServiceManager>);
     (order, manager, context)
 }
@@ -83,8 +28,7 @@ fn machine() -> (StopOrder, Arc<FakeManager>, Context) {
 async fn run(parse: Parse, fields: Value) -> (Outcome, Vec<String>) {
     let (_order, manager, context) = machine();
     let outcome = action(parse, fields).unwrap().run(context).await;
-    let changes = manager.0.lock().unwrap().clone();
-    (outcome, changes)
+    (outcome, manager.changes())
 }
 
 fn code(outcome: &Outcome) -> Option<ErrorCode> {
@@ -182,6 +126,25 @@ async fn failed_services_are_restarted_one_after_another() {
 }
 
 #[tokio::test]
+async fn a_failed_service_that_is_protected_stays_and_is_told() {
+    for (failed, expected) in [
+        (&["web", "infiniservice"][..], (ErrorCode::CommandFailed, vec!["restart web"])),
+        (&["infiniservice"], (ErrorCode::PermissionDenied, vec![])),
+    ] {
+        let manager = Arc::new(FakeServices::with_failed(failed));
+        let (_order, context) = context(Arc::new(FakePrograms::default()), Arc::clone(&manager) as _);
+        let outcome = action(restart, json!({})).unwrap().run(context).await;
+        assert_eq!(
+            (code(&outcome), manager.changes()),
+            (Some(expected.0), expected.1.iter().map(|&it| it.into()).collect())
+        );
+        let told = &outcome.data.unwrap()["failed"];
+        assert_eq!((told.as_array().unwrap().len(), &told[0]["name"]), (1, &json!("infiniservice")), "{told}");
+        assert!(told[0]["error"].as_str().unwrap().contains("protected_services"), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn one_service_is_restarted_by_its_name() {
     let (outcome, changes) = run(restart, json!({ "service_name": "ssh" })).await;
     assert_eq!((code(&outcome), changes), (None, vec!["restart ssh".to_owned()]));
@@ -197,7 +160,10 @@ async fn one_service_is_restarted_by_its_name() {
 async fn a_change_ends_with_its_time_or_its_order() {
     let slow = || action(control, json!({ "service": "slow", "operation": "start" })).unwrap();
     let (_order, _, context) = machine();
-    assert_eq!(code(&slow().run(context).await), Some(ErrorCode::CommandTimeout));
+    let outcome = slow().run(context).await;
+    assert_eq!(code(&outcome), Some(ErrorCode::CommandTimeout));
+    let sentence = outcome.error.unwrap().sentence;
+    assert!(sentence.contains("may still be completed"), "the job goes on in the manager: {sentence}");
 
     let (order, _, context) = machine();
     order.give(StopReason::Cancelled);

@@ -11,6 +11,7 @@ use infini_protocol::Timestamp;
 use super::{Os, System, User, unknown};
 use crate::collector::linux::{OsRelease, Roots};
 use crate::commands::outcome::CommandError;
+use crate::commands::pending_reboot::PendingReboot;
 use crate::identity::linux::machine_facts;
 
 /// Members of these may become root, by the defaults of sudo's and PAM's packages.
@@ -67,13 +68,8 @@ pub fn os(roots: &Roots) -> Os {
         platform: "linux",
         id: text("ID"),
         codename: text("VERSION_CODENAME"),
-        pending_reboot: reboot_is_pending(roots),
+        pending_reboot: PendingReboot::find(roots).is_pending(),
     }
-}
-
-/// Debian's and Ubuntu's packages leave this mark when they need one.
-fn reboot_is_pending(roots: &Roots) -> bool {
-    roots.etc.join("../run/reboot-required").exists()
 }
 
 pub fn users(roots: &Roots) -> Result<Vec<User>, CommandError> {
@@ -231,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reboot_is_pending_where_a_package_says_so() {
+    fn a_reboot_is_pending_where_a_package_says_so_or_a_kernel_waits() {
         let release = ("etc/os-release", "NAME=Arch\nBUILD_ID=rolling\nID=arch\n");
         let rolling = os(&Machine::new(&[release]).roots());
         assert_eq!(
@@ -239,6 +235,9 @@ mod tests {
             ("rolling", "Arch", false)
         );
         assert!(os(&Machine::new(&[release, ("run/reboot-required", "")]).roots()).pending_reboot);
+        let running = ("proc/sys/kernel/osrelease", "6.6.1-arch1-1\n");
+        let newer = ("usr/lib/modules/6.6.3-arch1-1/vmlinuz", "");
+        assert!(os(&Machine::new(&[release, running, newer]).roots()).pending_reboot);
     }
 
     #[test]
