@@ -66,6 +66,33 @@ fn the_oldest_of_more_than_the_capacity_is_forgotten_whole() {
 }
 
 #[test]
+fn a_long_command_outlives_any_number_of_short_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ids");
+    let mut ids = Ids::open(&path, "boot").unwrap();
+    take(&mut ids, "long");
+    ids.accepted("waits", digest(b"waits"));
+    for number in 0..CAPACITY * 2 {
+        let id = number.to_string();
+        take(&mut ids, &id);
+        ids.answered(&id, &answer(&id, ""), 1);
+    }
+    for id in ["long", "waits"] {
+        assert_eq!(ids.look_up(id, &digest(id.as_bytes())), Known::Underway, "{id}");
+    }
+    assert_eq!((ids.entries.len(), ids.order.len()), (CAPACITY, CAPACITY));
+    drop(ids);
+
+    let ids = Ids::open(&path, "boot").unwrap();
+    assert_eq!(
+        ids.look_up("long", &digest(b"long")),
+        Known::Forgotten,
+        "a restart interrupts it, and it is not run again"
+    );
+    assert_eq!(ids.entries.len(), CAPACITY);
+}
+
+#[test]
 fn another_process_of_the_boot_knows_what_was_started_and_another_boot_does_not() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ids");
@@ -108,7 +135,9 @@ fn the_file_is_bounded_and_keeps_the_latest() {
     let mut ids = Ids::open(&path, "boot").unwrap();
     let count = CAPACITY * 2 + 10;
     for number in 0..count {
-        take(&mut ids, &number.to_string());
+        let id = number.to_string();
+        take(&mut ids, &id);
+        ids.answered(&id, &answer(&id, ""), 1000);
     }
     let length = std::fs::metadata(&path).unwrap().len();
     assert!(length < 48 * (CAPACITY as u64 + 100), "{length} bytes");
