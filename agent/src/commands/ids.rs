@@ -118,11 +118,17 @@ impl Ids {
         }
     }
 
+    /// What only waits is not for the file: after a restart it would pass for one that has run.
     fn write_down(&mut self, id: IdHash) {
         let Self { entries, order, file: Some(file), .. } = self else { return };
         let Some((payload, _)) = entries.get(&id) else { return };
         let record = Record { id, payload: *payload };
-        file.take(record, || order.iter().filter_map(|id| Some(Record { id: *id, payload: entries.get(id)?.0 })));
+        file.take(record, || {
+            order.iter().filter_map(|id| match entries.get(id)? {
+                (_, State::Underway { is_written: false }) => None,
+                (payload, _) => Some(Record { id: *id, payload: *payload }),
+            })
+        });
     }
 
     /// It never began and may come again.

@@ -148,3 +148,25 @@ fn the_file_is_bounded_and_keeps_the_latest() {
         assert_eq!(ids.look_up(&id, &digest(id.as_bytes())), Known::Forgotten, "{id}");
     }
 }
+
+#[test]
+fn what_waits_while_the_file_is_written_anew_is_not_taken_for_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ids");
+    let mut ids = Ids::open(&path, "boot").unwrap();
+    for number in 0..CAPACITY * 2 {
+        let id = number.to_string();
+        take(&mut ids, &id);
+        ids.answered(&id, &answer(&id, ""), 1000);
+    }
+    ids.accepted("waits", digest(b"waits"));
+    let before = std::fs::metadata(&path).unwrap().len();
+    take(&mut ids, "one too many");
+    let after = std::fs::metadata(&path).unwrap().len();
+    assert!(after < before, "it was not written anew: {before} and then {after} bytes");
+    drop(ids);
+
+    let ids = Ids::open(&path, "boot").unwrap();
+    assert_eq!(ids.look_up("waits", &digest(b"waits")), Known::New);
+    assert_eq!(ids.look_up("one too many", &digest(b"one too many")), Known::Forgotten);
+}
