@@ -121,7 +121,8 @@ impl CommandExecutor {
             Known::Answered(body) => return Some(repeated(*body)),
             Known::New => {}
             Known::Forgotten => {
-                let sentence = "this command has run already; its answer is not kept any more";
+                let sentence =
+                    "this command was taken before and does not run again; what came of it is not kept any more";
                 return Some(refused(&command.work, CommandError::new(ErrorCode::Interrupted, sentence)));
             }
             Known::Other => {
@@ -268,11 +269,14 @@ impl CommandExecutor {
     fn answer(&mut self, ended: Ended) -> Answer {
         let Ended { ticket, outcome, room } = ended;
         let key = key(&ticket);
+        // The host told an id off, or its own timer did: that was the id's one answer. What the agent's end kept from beginning is still to be done.
+        let code = outcome.error.as_ref().map(|error| error.code);
+        let may_come_again = room.is_none() && code == Some(ErrorCode::ShuttingDown);
         let took = ticket.received.elapsed();
         let ending = audit::Ending {
             success: outcome.error.is_none(),
             exit_code: outcome.exit_code,
-            error_code: outcome.error.as_ref().map(|error| error.code),
+            error_code: code,
             duration: took,
         };
         let Recorded { event, .. } = self.audit.ended(clock::now(), &ticket.name.id, audit_kind(&ticket), &ending);
@@ -285,11 +289,11 @@ impl CommandExecutor {
             response.execution_time_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
             AgentBody::Response(Box::new(response))
         };
-        if room.is_some() {
+        if may_come_again {
+            self.ids.withdrawn(&key);
+        } else {
             let bytes = size(&body);
             self.ids.answered(&key, &body, bytes);
-        } else {
-            self.ids.withdrawn(&key);
         }
         Answer { body, room }
     }

@@ -111,8 +111,11 @@ impl Ids {
 
     /// It begins: from now on no process of this boot runs it again.
     pub fn started(&mut self, id: &str) {
-        let id = hash(id);
-        if let Some((_, State::Underway { is_written })) = self.entries.get_mut(&id) {
+        self.settle(hash(id));
+    }
+
+    fn settle(&mut self, id: IdHash) {
+        if let Some((_, State::Underway { is_written: is_written @ false })) = self.entries.get_mut(&id) {
             *is_written = true;
             self.write_down(id);
         }
@@ -139,9 +142,10 @@ impl Ids {
         }
     }
 
-    /// It was answered.
+    /// It was answered, whether it had begun or not: no process of this boot runs it any more.
     pub fn answered(&mut self, id: &str, body: &AgentBody, bytes: usize) {
         let id = hash(id);
+        self.settle(id);
         let Some((_, state)) = self.entries.get_mut(&id) else { return };
         if bytes > KEPT_BYTES {
             *state = State::Forgotten;

@@ -100,10 +100,13 @@ fn another_process_of_the_boot_knows_what_was_started_and_another_boot_does_not(
     take(&mut ids, "ran");
     ids.accepted("waited", digest(b"waited"));
     ids.answered("ran", &answer("ran", ""), 10);
+    ids.accepted("cancelled", digest(b"cancelled"));
+    ids.answered("cancelled", &answer("cancelled", ""), 10);
     drop(ids);
 
     let ids = Ids::open(&path, "boot-1").unwrap();
     assert_eq!(ids.look_up("ran", &digest(b"ran")), Known::Forgotten);
+    assert_eq!(ids.look_up("cancelled", &digest(b"cancelled")), Known::Forgotten);
     assert_eq!(ids.look_up("ran", &digest(b"another")), Known::Other);
     assert_eq!(ids.look_up("waited", &digest(b"waited")), Known::New);
     drop(ids);
