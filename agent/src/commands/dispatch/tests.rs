@@ -28,7 +28,7 @@ fn start(dispatcher: &mut Dispatcher, outbox: &mut Outbox) -> (Vec<String>, bool
 }
 
 fn outbox(answers: usize) -> Outbox {
-    Outbox::new(OutboxLimits { answer_bytes: answers * 1000, ..OutboxLimits::default() })
+    Outbox::new(OutboxLimits { answer_bytes: answers * 1000, answer_reserve_bytes: 0, ..OutboxLimits::default() })
 }
 
 fn code(ended: &Ended) -> Option<ErrorCode> {
