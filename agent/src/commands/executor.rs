@@ -196,12 +196,12 @@ impl CommandExecutor {
     fn enqueue(&mut self, ticket: Ticket, plan: Plan) {
         let deadline = ticket.received + plan.time;
         let context = self.context.clone();
-        let note = plan.note;
+        let (note, exclusive) = (plan.note, plan.exclusive);
         let start = move |stop: Stop| -> super::action::Running {
             let running = (plan.run)(context.stopping_at(stop));
             Box::pin(async move { with_note(running.await, note) })
         };
-        self.dispatcher.enqueue(Job { ticket, deadline, start: Box::new(start) });
+        self.dispatcher.enqueue(Job { ticket, deadline, exclusive, start: Box::new(start) });
     }
 
     /// Takes scripts, to run one after another in this order.

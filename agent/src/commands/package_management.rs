@@ -30,7 +30,7 @@ use manager::{Change, Package, PackageManager};
 use query::Found;
 use words::SearchWords;
 
-use super::action::{Action, Context, Running, Target, fields};
+use super::action::{Action, Context, Exclusive, Running, Target, fields};
 use super::outcome::{CommandError, Outcome};
 use super::validation::PackageName;
 
@@ -162,6 +162,10 @@ macro_rules! changes {
                 vec![Target::Package(self.package.clone())]
             }
 
+            fn exclusive(&self) -> Option<Exclusive> {
+                Some(Exclusive::Packages)
+            }
+
             fn run(self: Box<Self>, context: Context) -> Running {
                 Box::pin(change::one(context, $change(self.package)))
             }
@@ -176,6 +180,10 @@ changes!(PackageUpdate, Change::Update);
 impl Action for UpdateSystem {
     fn targets(&self) -> Vec<Target> {
         vec![self.package.clone().map_or(Target::AnyPackage, Target::Package)]
+    }
+
+    fn exclusive(&self) -> Option<Exclusive> {
+        Some(Exclusive::Packages)
     }
 
     fn run(self: Box<Self>, context: Context) -> Running {
