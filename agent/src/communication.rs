@@ -176,7 +176,9 @@ impl VirtioSerial {
 
     /// Sets room aside in the answers lane, before the work that makes the answer starts.
     pub fn reserve(&mut self, bytes: usize) -> Option<Reservation> {
-        self.outbox.reserve(bytes)
+        let reservation = self.outbox.reserve(bytes);
+        self.steer();
+        reservation
     }
 
     /// Has [`LinkEvent::Room`] come once so many bytes could be reserved; `None` wants it no more.
@@ -286,7 +288,7 @@ impl VirtioSerial {
         if let Some((lane, line)) = self.outbox.pop() {
             permit.send(Outgoing { lane, attachment: self.attachment, line });
         }
-        if self.wanted_room.is_some_and(|bytes| self.outbox.room() >= bytes) {
+        if self.wanted_room.is_some_and(|bytes| self.outbox.can_reserve(bytes)) {
             self.wanted_room = None;
             self.arrived.push_back(LinkEvent::Room);
         }

@@ -8,15 +8,17 @@ pub mod state;
 use std::io;
 use std::time::{Duration, Instant};
 
+use infini_protocol::ErrorCode;
 use infini_protocol::agent::{AgentBody, AgentMessage};
 use infini_protocol::encode::agent_line;
+use infini_protocol::host::CommandName;
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
 use crate::auth::Authenticator;
 use crate::auth::audit::AuditFile;
 use crate::clock::{self, ClockWatch};
 use crate::collector::DataCollector;
-use crate::commands::executor::{Answer, CommandExecutor, CommandLimits};
+use crate::commands::executor::{Answer, CommandExecutor, CommandLimits, refusal};
 use crate::commands::policy::Policy;
 use crate::communication::{Lane, LinkEvent, NotSent, VirtioSerial};
 use crate::config::{Config, Loaded};
@@ -312,7 +314,16 @@ impl InfiniService {
 
     fn answer(&mut self, answer: Answer) {
         let Answer { body, room } = answer;
-        let Some(line) = self.encode(body) else { return };
+        let again = repeated(&body);
+        let Some(mut line) = self.encode(body) else { return };
+        let room = room.or_else(|| self.communication.reserve(line.len()));
+        if let (None, Some(command)) = (&room, again) {
+            let sentence =
+                "its answer is kept, and there is no room for it before the host has read others; send it again then";
+            let refusal = refusal(command, ErrorCode::ResourceLimit, sentence.to_owned());
+            let Some(short) = self.encode(AgentBody::Response(Box::new(refusal))) else { return };
+            line = short;
+        }
         let sent = match room {
             Some(room) => self.communication.send_reserved(room, line),
             None => self.communication.send(Lane::Answer, line),
@@ -365,6 +376,16 @@ impl InfiniService {
             Err(reason) => tracing::error!("the configuration stays as it was: {reason}"),
         }
         self.supervisor.ready();
+    }
+}
+
+/// The command whose kept answer this is. It may be long, and it may be asked for again and again; the reserve is not for it.
+fn repeated(body: &AgentBody) -> Option<CommandName> {
+    match body {
+        AgentBody::Response(response) if response.duplicate => {
+            Some(CommandName { id: response.id.clone(), command_type: response.command_type.clone() })
+        }
+        _ => None,
     }
 }
 

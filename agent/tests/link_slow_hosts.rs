@@ -42,7 +42,8 @@ async fn an_answer_cut_by_a_leaving_host_is_written_again_in_full() {
 async fn a_host_that_never_reads_holds_up_nothing_and_loses_the_oldest_metrics() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("agent.sock");
-    let outbox = OutboxLimits { answer_bytes: 300_000, metrics_bytes: 1 << 20, metrics_lines: 4 };
+    let outbox =
+        OutboxLimits { answer_bytes: 300_000, answer_reserve_bytes: 50_000, metrics_bytes: 1 << 20, metrics_lines: 4 };
     let mut link = VirtioSerial::spawn(LinkSettings {
         endpoint: Some(Endpoint::UnixListen(path.clone())),
         outbox,
@@ -194,6 +195,7 @@ async fn echo(link: &mut VirtioSerial, path: &Path, round: u32) {
 async fn a_host_that_writes_and_does_not_read_is_not_read_from_and_loses_no_answer() {
     const REQUESTS: usize = 8000;
     const ANSWER: usize = 1000;
+    const PROMISED: usize = 1 << 20;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("agent.sock");
     let outbox = OutboxLimits { answer_bytes: 4 << 20, ..OutboxLimits::default() };
@@ -202,6 +204,7 @@ async fn a_host_that_writes_and_does_not_read_is_not_read_from_and_loses_no_answ
     opened(&mut link).await;
     let (mut from_agent, mut to_agent) = UnixStream::connect(&path).await.unwrap().into_split();
     attached(&mut link).await;
+    let running = [link.reserve(PROMISED).unwrap(), link.reserve(PROMISED).unwrap()];
     let requests = format!("{:100}{{}}\n", "").repeat(REQUESTS);
     let writing = tokio::spawn(async move {
         to_agent.write_all(requests.as_bytes()).await.unwrap();
@@ -232,5 +235,8 @@ async fn a_host_that_writes_and_does_not_read_is_not_read_from_and_loses_no_answ
         }
     }
     assert_eq!(answered, REQUESTS);
+    for room in running {
+        link.send_reserved(room, vec![b'x'; PROMISED]).unwrap();
+    }
     assert!(writing.is_finished());
 }

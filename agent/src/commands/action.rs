@@ -147,6 +147,14 @@ pub enum Target {
     User(UserName),
 }
 
+/// What only one command at a time may do. The next one waits in the queue, and others pass it there: in one of the places it would
+/// keep them from running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exclusive {
+    /// Changing packages: their managers lock out each other, and themselves.
+    Packages,
+}
+
 /// An action with legal values, ready to be judged and run.
 pub trait Action: Send {
     /// What it does with these values; `None`: what its row says.
@@ -157,6 +165,11 @@ pub trait Action: Send {
     /// What it acts on.
     fn targets(&self) -> Vec<Target> {
         Vec::new()
+    }
+
+    /// What it does that only one at a time may do.
+    fn exclusive(&self) -> Option<Exclusive> {
+        None
     }
 
     /// Does it.

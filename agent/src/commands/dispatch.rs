@@ -8,7 +8,7 @@ use infini_protocol::host::CommandName;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::action::Running;
+use super::action::{Exclusive, Running};
 use super::outcome::{CommandError, Outcome};
 use super::stop::{Stop, StopOrder, StopReason};
 use crate::communication::Reservation;
@@ -23,6 +23,8 @@ pub struct Job {
     pub ticket: Ticket,
     /// When it must have its answer.
     pub deadline: Instant,
+    /// What only one at a time may do of it.
+    pub exclusive: Option<Exclusive>,
     /// Starts it.
     pub start: Box<dyn FnOnce(Stop) -> Running + Send>,
 }
@@ -67,6 +69,7 @@ pub struct Ended {
 struct Active {
     number: u64,
     ticket: Ticket,
+    exclusive: Option<Exclusive>,
     order: StopOrder,
     room: Reservation,
 }
@@ -128,13 +131,18 @@ impl Dispatcher {
         mut reserve: impl FnMut() -> Option<Reservation>,
         mut starting: impl FnMut(&Ticket),
     ) -> bool {
-        while self.running.len() < self.most_running && !self.waiting.is_empty() {
+        while self.running.len() < self.most_running {
+            let Some(index) = self.waiting.iter().position(|job| self.may_start(job)) else { return false };
             let Some(room) = reserve() else { return true };
-            let Some(job) = self.waiting.pop_front() else { return false };
+            let Some(job) = self.waiting.remove(index) else { return false };
             starting(&job.ticket);
             self.run(job, room);
         }
         false
+    }
+
+    fn may_start(&self, job: &Job) -> bool {
+        job.exclusive.is_none() || self.running.iter().all(|active| active.exclusive != job.exclusive)
     }
 
     fn run(&mut self, job: Job, room: Reservation) {
@@ -147,7 +155,7 @@ impl Dispatcher {
             // Whoever listened has ended, and with it the need for an answer.
             reporter.send((number, outcome)).ok();
         });
-        self.running.push(Active { number, ticket: job.ticket, order, room });
+        self.running.push(Active { number, ticket: job.ticket, exclusive: job.exclusive, order, room });
     }
 
     /// Waits for the next command that is over, or whose time is over before it began. Nothing is lost when the future is dropped.

@@ -11,7 +11,7 @@ use infini_protocol::agent::{AgentBody, AgentEvent, Response};
 use infini_protocol::host::{CommandName, RAW_COMMAND_TYPE, SafeCommand, Script, UnsafeCommand};
 use tokio::time::Instant;
 
-use super::action::{Context, Origin};
+use super::action::{Context, Exclusive, Origin};
 use super::audit::{self, Audit, CommandKind, Recorded};
 use super::dispatch::{Dispatcher, Ended, Job, Ticket};
 use super::ids::{Digest, Ids, Known};
@@ -124,7 +124,8 @@ impl CommandExecutor {
             Known::Answered(body) => return Some(repeated(*body)),
             Known::New => {}
             Known::Forgotten => {
-                let sentence = "this command has run already; its answer is not kept any more";
+                let sentence =
+                    "this command was taken before and does not run again; what came of it is not kept any more";
                 return Some(refused(&command.work, CommandError::new(ErrorCode::Interrupted, sentence)));
             }
             Known::Other => {
@@ -202,12 +203,12 @@ impl CommandExecutor {
     fn enqueue(&mut self, ticket: Ticket, origin: Origin, plan: Plan) {
         let deadline = ticket.received + plan.time;
         let context = self.context.of(Arc::new(origin));
-        let note = plan.note;
+        let (note, exclusive) = (plan.note, plan.exclusive);
         let start = move |stop: Stop| -> super::action::Running {
             let running = (plan.run)(context.stopping_at(stop));
             Box::pin(async move { with_note(running.await, note) })
         };
-        self.dispatcher.enqueue(Job { ticket, deadline, start: Box::new(start) });
+        self.dispatcher.enqueue(Job { ticket, deadline, exclusive, start: Box::new(start) });
     }
 
     /// Takes scripts, to run one after another in this order.
@@ -274,7 +275,8 @@ impl CommandExecutor {
         let ticket = Ticket { name, received: origin.received, is_script: false };
         let context = self.context.of(origin);
         let start = move |stop: Stop| resume(context.stopping_at(stop));
-        self.dispatcher.enqueue(Job { ticket, deadline, start: Box::new(start) });
+        let exclusive = Some(Exclusive::Packages);
+        self.dispatcher.enqueue(Job { ticket, deadline, exclusive, start: Box::new(start) });
     }
 
     /// Waits for the next command that is over. Gives its answer, unless the next process of the agent gives it. Nothing is lost when the
@@ -287,11 +289,14 @@ impl CommandExecutor {
     fn answer(&mut self, ended: Ended) -> Answer {
         let Ended { ticket, outcome, room } = ended;
         let key = key(&ticket);
+        // The host told an id off, or its own timer did: that was the id's one answer. What the agent's end kept from beginning is still to be done.
+        let code = outcome.error.as_ref().map(|error| error.code);
+        let may_come_again = room.is_none() && code == Some(ErrorCode::ShuttingDown);
         let took = ticket.received.elapsed();
         let ending = audit::Ending {
             success: outcome.error.is_none(),
             exit_code: outcome.exit_code,
-            error_code: outcome.error.as_ref().map(|error| error.code),
+            error_code: code,
             duration: took,
         };
         let Recorded { event, .. } = self.audit.ended(clock::now(), &ticket.name.id, audit_kind(&ticket), &ending);
@@ -304,11 +309,11 @@ impl CommandExecutor {
             response.execution_time_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
             AgentBody::Response(Box::new(response))
         };
-        if room.is_some() {
+        if may_come_again {
+            self.ids.withdrawn(&key);
+        } else {
             let bytes = size(&body);
             self.ids.answered(&key, &body, bytes);
-        } else {
-            self.ids.withdrawn(&key);
         }
         Answer { body, room }
     }

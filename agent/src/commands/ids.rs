@@ -2,7 +2,7 @@
 
 mod file;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::Path;
 
@@ -56,7 +56,7 @@ pub enum Known {
 /// What became of a record.
 #[derive(Debug)]
 enum State {
-    Underway,
+    Underway { is_written: bool },
     Answered { body: Box<AgentBody>, bytes: usize },
     Forgotten,
 }
@@ -86,7 +86,7 @@ impl Ids {
     pub fn open(path: &Path, boot_id: &str) -> io::Result<Self> {
         let (file, records) = IdFile::open(path, boot_id)?;
         let mut ids = Self::in_memory();
-        for record in records {
+        for record in latest(records) {
             ids.insert(record, State::Forgotten);
         }
         Ok(Self { file: Some(file), ..ids })
@@ -98,7 +98,7 @@ impl Ids {
         match self.entries.get(&hash(id)) {
             None => Known::New,
             Some((known, _)) if known != payload => Known::Other,
-            Some((_, State::Underway)) => Known::Underway,
+            Some((_, State::Underway { .. })) => Known::Underway,
             Some((_, State::Answered { body, .. })) => Known::Answered(body.clone()),
             Some((_, State::Forgotten)) => Known::Forgotten,
         }
@@ -106,18 +106,32 @@ impl Ids {
 
     /// A command was taken and has not begun: only this process knows of it.
     pub fn accepted(&mut self, id: &str, payload: Digest) {
-        self.insert(Record { id: hash(id), payload }, State::Underway);
+        self.insert(Record { id: hash(id), payload }, State::Underway { is_written: false });
     }
 
     /// It begins: from now on no process of this boot runs it again.
     pub fn started(&mut self, id: &str) {
-        let id = hash(id);
-        if let (Some(file), Some((payload, _))) = (&mut self.file, self.entries.get(&id)) {
-            let order = &self.order;
-            let entries = &self.entries;
-            let all = || order.iter().filter_map(|id| Some(Record { id: *id, payload: entries.get(id)?.0 }));
-            file.take(Record { id, payload: *payload }, all);
+        self.settle(hash(id));
+    }
+
+    fn settle(&mut self, id: IdHash) {
+        if let Some((_, State::Underway { is_written: is_written @ false })) = self.entries.get_mut(&id) {
+            *is_written = true;
+            self.write_down(id);
         }
+    }
+
+    /// What only waits is not for the file: after a restart it would pass for one that has run.
+    fn write_down(&mut self, id: IdHash) {
+        let Self { entries, order, file: Some(file), .. } = self else { return };
+        let Some((payload, _)) = entries.get(&id) else { return };
+        let record = Record { id, payload: *payload };
+        file.take(record, || {
+            order.iter().filter_map(|id| match entries.get(id)? {
+                (_, State::Underway { is_written: false }) => None,
+                (payload, _) => Some(Record { id: *id, payload: *payload }),
+            })
+        });
     }
 
     /// It never began and may come again.
@@ -128,9 +142,10 @@ impl Ids {
         }
     }
 
-    /// It was answered.
+    /// It was answered, whether it had begun or not: no process of this boot runs it any more.
     pub fn answered(&mut self, id: &str, body: &AgentBody, bytes: usize) {
         let id = hash(id);
+        self.settle(id);
         let Some((_, state)) = self.entries.get_mut(&id) else { return };
         if bytes > KEPT_BYTES {
             *state = State::Forgotten;
@@ -158,14 +173,42 @@ impl Ids {
         if self.entries.insert(record.id, (record.payload, state)).is_none() {
             self.order.push_back(record.id);
         }
-        while self.order.len() > CAPACITY {
-            // Only as many run or wait as there are places, so the oldest of 10,000 is never one of them.
-            let Some(oldest) = self.order.pop_front() else { break };
-            self.forget_answer(&oldest);
-            self.kept.retain(|kept| *kept != oldest);
-            self.entries.remove(&oldest);
+        self.make_room();
+    }
+
+    /// Forgets the oldest. What is still underway becomes the youngest instead, in the file as well: a long command must not run a second
+    /// time because many short ones came behind it. At most some thousand run or wait, so one turn finds enough others.
+    fn make_room(&mut self) {
+        for _ in 0..self.order.len() {
+            if self.order.len() <= CAPACITY {
+                return;
+            }
+            let Some(oldest) = self.order.pop_front() else { return };
+            if let Some((_, State::Underway { is_written })) = self.entries.get(&oldest) {
+                let is_written = *is_written;
+                self.order.push_back(oldest);
+                if is_written {
+                    self.write_down(oldest);
+                }
+                continue;
+            }
+            if let Some((_, State::Answered { bytes, .. })) = self.entries.remove(&oldest) {
+                self.kept_bytes -= bytes;
+                // Answers come about in the order of their commands, so it is not far.
+                let index = self.kept.iter().position(|kept| *kept == oldest);
+                index.map(|index| self.kept.remove(index));
+            }
         }
     }
+}
+
+/// The last [`CAPACITY`] of a file that may hold an id twice: where it was written last is its place.
+fn latest(records: Vec<Record>) -> Vec<Record> {
+    let mut seen = HashSet::new();
+    let mut latest: Vec<Record> = records.into_iter().rev().filter(|record| seen.insert(record.id)).collect();
+    latest.truncate(CAPACITY);
+    latest.reverse();
+    latest
 }
 
 fn hash(id: &str) -> IdHash {

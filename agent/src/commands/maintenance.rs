@@ -9,7 +9,7 @@ use infini_protocol::host::SafeCommand;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::action::{Action, Context, Running, Target, fields};
+use super::action::{Action, Context, Exclusive, Running, Target, fields};
 use super::cleanup::Step;
 use super::health::{CheckName, Health, Status, check, value};
 use super::outcome::{CommandError, Outcome};
@@ -138,6 +138,10 @@ impl Action for RunMaintenanceTask {
 
     fn run(self: Box<Self>, context: Context) -> Running {
         Box::pin(async move { Outcome::from(maintain(&context, &DBus, &self).await) })
+    }
+
+    fn exclusive(&self) -> Option<Exclusive> {
+        matches!(self.task, Task::FixPackages | Task::CleanPackageCache).then_some(Exclusive::Packages)
     }
 }
 

@@ -91,6 +91,10 @@ pub fn spec(name: &str) -> Option<&'static ActionSpec> {
 
 #[cfg(test)]
 mod tests {
+    use infini_protocol::host::SafeCommand;
+    use serde_json::json;
+
+    use super::action::Exclusive;
     use super::*;
 
     #[test]
@@ -99,5 +103,28 @@ mod tests {
         assert!(names.is_sorted_by(|a, b| a < b), "{names:?}");
         assert!(ACTIONS.iter().all(|row| spec(row.name).is_some_and(|found| found.name == row.name)));
         assert!(spec("osinfo").is_none() && spec("").is_none());
+    }
+
+    #[test]
+    fn packages_are_changed_one_change_at_a_time_and_read_at_any() {
+        let maintenance = |kind: &str, name: &str| {
+            json!({ "action": "RunMaintenanceTask", "task_type": kind, "task_name": name,
+            "validate_before": false, "validate_after": false })
+        };
+        for (fields, exclusive) in [
+            (json!({ "action": "PackageInstall", "package": "htop" }), true),
+            (json!({ "action": "PackageRemove", "package": "htop" }), true),
+            (json!({ "action": "PackageUpdate", "package": "htop" }), true),
+            (json!({ "action": "UpdateSystemSoftware" }), true),
+            (maintenance("packages", "fix"), true),
+            (maintenance("packages", "clean-cache"), true),
+            (maintenance("time", "sync"), false),
+            (json!({ "action": "PackageList" }), false),
+            (json!({ "action": "OsInfo" }), false),
+        ] {
+            let command: SafeCommand = serde_json::from_value(json!({ "id": "1", "command_type": fields })).unwrap();
+            let action = (spec(&command.command_type.action).unwrap().parse)(&command).unwrap();
+            assert_eq!(action.exclusive(), exclusive.then_some(Exclusive::Packages), "{fields}");
+        }
     }
 }

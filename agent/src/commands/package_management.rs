@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use change::UpdateSystem;
-pub use change::{Adopted, Packages, adopt};
+pub use change::{Adopted, Packages, adopt, turn};
 pub use change_runner::{ChangeRunner, PlainRunner, Unanswered};
 #[cfg(target_os = "linux")]
 pub use change_runner::{TransientRunner, keep};
@@ -33,7 +33,7 @@ use manager::{Change, Package, PackageManager};
 use query::Found;
 use words::SearchWords;
 
-use super::action::{Action, Context, Running, Target, fields};
+use super::action::{Action, Context, Exclusive, Running, Target, fields};
 use super::outcome::{CommandError, Outcome};
 use super::validation::PackageName;
 
@@ -165,6 +165,10 @@ macro_rules! changes {
                 vec![Target::Package(self.package.clone())]
             }
 
+            fn exclusive(&self) -> Option<Exclusive> {
+                Some(Exclusive::Packages)
+            }
+
             fn run(self: Box<Self>, context: Context) -> Running {
                 Box::pin(change::one(context, $change(self.package)))
             }
@@ -179,6 +183,10 @@ changes!(PackageUpdate, Change::Update);
 impl Action for UpdateSystem {
     fn targets(&self) -> Vec<Target> {
         vec![self.package.clone().map_or(Target::AnyPackage, Target::Package)]
+    }
+
+    fn exclusive(&self) -> Option<Exclusive> {
+        Some(Exclusive::Packages)
     }
 
     fn run(self: Box<Self>, context: Context) -> Running {

@@ -24,6 +24,9 @@ const SESSION_BYTES: usize = 256 << 10;
 pub struct OutboxLimits {
     /// Bytes of waiting answers, those that are promised room included.
     pub answer_bytes: usize,
+    /// How many of these bytes are never promised, and kept from requests that are still to be read: for the answers to what was read
+    /// already, to what waits in the queue, and for events.
+    pub answer_reserve_bytes: usize,
     /// Bytes of waiting metrics.
     pub metrics_bytes: usize,
     /// Lines of waiting metrics.
@@ -32,7 +35,10 @@ pub struct OutboxLimits {
 
 impl Default for OutboxLimits {
     fn default() -> Self {
-        Self { answer_bytes: 16 << 20, metrics_bytes: 4 << 20, metrics_lines: 16 }
+        // When reading stops, up to four batches of 16 KiB are on their way to the executor: some hundred lines, each answered by some
+        // hundred bytes. A hundred commands and a thousand scripts may be given up in the queue besides.
+        let answer_reserve_bytes = 1 << 20;
+        Self { answer_bytes: 16 << 20, answer_reserve_bytes, metrics_bytes: 4 << 20, metrics_lines: 16 }
     }
 }
 
@@ -91,16 +97,22 @@ impl Outbox {
         }
     }
 
-    /// Sets room aside for an answer to come, before the work that makes it starts.
+    /// Sets room aside for an answer to come, before the work that makes it starts. The reserve is not for this.
     pub fn reserve(&mut self, bytes: usize) -> Option<Reservation> {
-        if bytes > self.room() {
+        if !self.can_reserve(bytes) {
             return None;
         }
         self.promised.fetch_add(bytes, Ordering::Relaxed);
         Some(Reservation { bytes, promised: Arc::clone(&self.promised) })
     }
 
-    /// Bytes of answers that can still be taken or promised.
+    /// Whether so many bytes can be promised.
+    #[must_use]
+    pub fn can_reserve(&self, bytes: usize) -> bool {
+        bytes <= self.room().saturating_sub(self.limits.answer_reserve_bytes)
+    }
+
+    /// Bytes of answers that can still be taken.
     #[must_use]
     pub fn room(&self) -> usize {
         self.limits.answer_bytes.saturating_sub(self.answer_bytes + self.promised.load(Ordering::Relaxed))
@@ -163,10 +175,11 @@ impl Outbox {
         Some((Lane::Metrics, line))
     }
 
-    /// Whether so many answers wait that no further requests should be read. The quarter that is left is for what was read already.
+    /// Whether so many answers wait, or have room promised, that no further requests should be read: the reserve is being spent. Then
+    /// something waits to be written, for all is never promised.
     #[must_use]
-    pub const fn is_congested(&self) -> bool {
-        self.answer_bytes > self.limits.answer_bytes / 4 * 3
+    pub fn is_congested(&self) -> bool {
+        self.room() < self.limits.answer_reserve_bytes
     }
 
     /// Throws everything away but the answers: the host left, and what was meant for it misleads the next one. Such samples do not
@@ -221,7 +234,8 @@ mod tests {
 
     use super::*;
 
-    const SMALL: OutboxLimits = OutboxLimits { answer_bytes: 100, metrics_bytes: 60, metrics_lines: 3 };
+    const SMALL: OutboxLimits =
+        OutboxLimits { answer_bytes: 120, answer_reserve_bytes: 20, metrics_bytes: 60, metrics_lines: 3 };
 
     #[test]
     fn answers_overtake_metrics() {
@@ -264,12 +278,33 @@ mod tests {
         let mut outbox = Outbox::new(SMALL);
         let reservation = outbox.reserve(80).unwrap();
         assert!(outbox.reserve(21).is_none());
-        assert_eq!(outbox.push_answer(vec![0; 21]), Err(vec![0; 21]));
-        outbox.push_answer(vec![0; 20]).unwrap();
+        assert_eq!(outbox.push_answer(vec![0; 41]), Err(vec![0; 41]));
+        outbox.push_answer(vec![0; 40]).unwrap();
         outbox.push_reserved(reservation, vec![0; 30]).unwrap();
         assert_eq!(outbox.room(), 50);
-        drop(outbox.reserve(50).unwrap());
+        drop(outbox.reserve(30).unwrap());
         assert_eq!(outbox.room(), 50, "a dropped reservation gives its room back");
+    }
+
+    #[test]
+    fn who_reads_on_until_it_is_congested_has_room_for_what_it_has_read() {
+        const LINE: usize = 1 << 20;
+        let limits = OutboxLimits::default();
+        // The most that can be promised, the ten places of an agent that nobody has configured, none.
+        for places in [15, 10, 0] {
+            let mut outbox = Outbox::new(limits);
+            let promised: Vec<_> = (0..places).map(|_| outbox.reserve(LINE).unwrap()).collect();
+            assert!(!outbox.is_congested(), "{places} that run keep the host from cancelling them");
+            while !outbox.is_congested() {
+                outbox.push_answer(vec![b'r'; 300]).unwrap_or_else(|_| panic!("a refusal is lost beside {places}"));
+            }
+            assert!(outbox.reserve(1).is_none(), "{places}");
+            let left = outbox.room();
+            assert!(left + 300 >= limits.answer_reserve_bytes, "{left} bytes are left beside {places}");
+            for room in promised {
+                outbox.push_reserved(room, vec![b'a'; LINE]).unwrap_or_else(|_| panic!("a promise was broken"));
+            }
+        }
     }
 
     #[derive(Clone, Debug)]
@@ -331,6 +366,8 @@ mod tests {
                 let waiting: usize = expected.iter().map(Vec::len).sum();
                 let promised: usize = reservations.iter().map(Reservation::bytes).sum();
                 prop_assert_eq!(outbox.room(), SMALL.answer_bytes - waiting - promised);
+                prop_assert!(promised + SMALL.answer_reserve_bytes <= SMALL.answer_bytes);
+                prop_assert!(waiting > 0 || !outbox.is_congested());
                 prop_assert!(outbox.bytes() - waiting <= SMALL.metrics_bytes);
                 prop_assert!(outbox.len() - expected.len() <= SMALL.metrics_lines);
             }

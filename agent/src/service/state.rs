@@ -23,11 +23,9 @@ use super::budget::{Admission, Budget};
 use crate::commands::executor::{Command, Work};
 use crate::identity::Identity;
 pub use input::{Heard, Input, Rejection, Trouble};
-use messages::{
-    MORE, OTHER_SESSION, REPLAY, clock_event, complaint, gap_event, not_negotiated, refused, shutting_down,
-};
+use messages::{MORE, REPLAY, clock_event, complaint, gap_event, misaddressed, not_negotiated, refused, shutting_down};
+use negotiation::Negotiation;
 pub use negotiation::{CAPABILITIES, RAW_CAPABILITY};
-use negotiation::{Negotiation, OtherSession};
 
 /// How many `error` messages a minute a host gets.
 const ERRORS_A_MINUTE: u32 = 100;
@@ -224,15 +222,17 @@ impl Machine {
     }
 
     fn greet(&self, wall: Timestamp, effects: &mut Vec<Effect>) {
-        let mut capabilities = CAPABILITIES.to_vec();
-        capabilities.extend(self.raw_is_permitted.then_some(RAW_CAPABILITY));
-        effects.push(Effect::Session(AgentBody::Handshake(self.identity.handshake(&capabilities))));
+        effects.push(Effect::Session(AgentBody::Handshake(self.identity.handshake(&self.capabilities()))));
         if !self.scripts_answered {
             effects.push(Effect::Session(AgentBody::RequestPendingScripts(RequestPendingScripts {
                 vm_id: self.identity.vm_id.clone(),
                 request_timestamp: wall,
             })));
         }
+    }
+
+    fn capabilities(&self) -> Vec<&'static str> {
+        CAPABILITIES.iter().copied().chain(self.raw_is_permitted.then_some(RAW_CAPABILITY)).collect()
     }
 
     fn collect(&mut self, effects: &mut Vec<Effect>) {
@@ -249,13 +249,17 @@ impl Machine {
             HostMessage::Hello(_) => Ok(()),
             _ => self.negotiation.heard(&sessions, &self.identity.session_id),
         };
-        if let Err(OtherSession) = belongs {
+        if let Err(not_for_us) = belongs {
             let command = match message {
                 HostMessage::SafeCommand(command) => Some(Work::Safe(command).name()),
                 HostMessage::UnsafeCommand(command) => Some(Work::Raw(command).name()),
                 _ => None,
             };
-            return self.rejected(Rejection::Stale { command, reason: OTHER_SESSION.to_owned() }, now, effects);
+            return self.rejected(
+                Rejection::Stale { command, reason: misaddressed(not_for_us).to_owned() },
+                now,
+                effects,
+            );
         }
         let command = |work| Box::new(Command { payload, work });
         match message {
@@ -265,7 +269,7 @@ impl Machine {
                 effects.push(Effect::Session(AgentBody::KeepAlive(KeepAlive { sequence_number })));
             }
             HostMessage::Hello(hello) => {
-                self.negotiation.hello(&hello);
+                self.negotiation.hello(hello, &self.capabilities());
                 self.greet(wall, effects);
             }
             HostMessage::HandshakeAck(ack) => self.negotiation.acknowledged(ack),

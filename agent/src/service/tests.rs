@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use infini_protocol::agent::Response;
 use infini_protocol::envelope::{Key, seal};
 
 use super::*;
@@ -91,4 +92,30 @@ async fn nobody_is_greeted_on_a_borrowed_port_whose_host_left_right_after_provin
     let gone_again =
         phases(vec![borrowed_port(), LinkEvent::HostAttached, LinkEvent::HostDetached, signed_line()]).await;
     assert_eq!(gone_again, [Phase::Connecting; 4]);
+}
+
+#[tokio::test]
+async fn a_long_answer_that_is_asked_for_again_does_not_spend_the_reserve() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut service = service(folder.path(), Vec::new());
+    while service.communication.outbox().can_reserve(1 << 20) {
+        service.communication.send(Lane::Answer, vec![b'x'; 1 << 20]).unwrap();
+    }
+    let kept = || {
+        let stdout = "x".repeat(200_000);
+        let response = Response { id: "1".to_owned(), duplicate: true, stdout, ..Response::default() };
+        Answer { body: AgentBody::Response(Box::new(response)), room: None }
+    };
+    let taken = |service: &mut InfiniService| {
+        let before = service.communication.outbox().room();
+        service.answer(kept());
+        before - service.communication.outbox().room()
+    };
+    while service.communication.outbox().can_reserve(201_000) {
+        assert!(taken(&mut service) > 200_000, "there was room for it");
+    }
+    for _ in 0..100 {
+        let bytes = taken(&mut service);
+        assert!((1..1000).contains(&bytes), "{bytes} bytes");
+    }
 }

@@ -9,7 +9,11 @@ fn job(id: &str, seconds: u64, start: impl FnOnce(Stop) -> Running + Send + 'sta
     let received = Instant::now();
     let ticket =
         Ticket { name: CommandName { id: id.to_owned(), command_type: "Test".to_owned() }, received, is_script: false };
-    Job { ticket, deadline: received + Duration::from_secs(seconds), start: Box::new(start) }
+    Job { ticket, deadline: received + Duration::from_secs(seconds), exclusive: None, start: Box::new(start) }
+}
+
+fn packages(id: &str, start: impl FnOnce(Stop) -> Running + Send + 'static) -> Job {
+    Job { exclusive: Some(Exclusive::Packages), ..job(id, 60, start) }
 }
 
 fn done(_: Stop) -> Running {
@@ -28,7 +32,7 @@ fn start(dispatcher: &mut Dispatcher, outbox: &mut Outbox) -> (Vec<String>, bool
 }
 
 fn outbox(answers: usize) -> Outbox {
-    Outbox::new(OutboxLimits { answer_bytes: answers * 1000, ..OutboxLimits::default() })
+    Outbox::new(OutboxLimits { answer_bytes: answers * 1000, answer_reserve_bytes: 0, ..OutboxLimits::default() })
 }
 
 fn code(ended: &Ended) -> Option<ErrorCode> {
@@ -48,6 +52,22 @@ async fn as_many_run_as_there_are_places_and_the_rest_in_order() {
     let rest = [dispatcher.next().await.ticket.name.id, dispatcher.next().await.ticket.name.id];
     assert_eq!(rest, ["b", "c"]);
     assert!(dispatcher.is_idle());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_only_one_at_a_time_may_do_waits_in_the_queue_and_is_passed_there() {
+    let (mut dispatcher, mut outbox) = (Dispatcher::new(2, 5), outbox(9));
+    for job in [packages("p1", done), packages("p2", done), job("read", 10, done), packages("p3", done)] {
+        dispatcher.enqueue(job);
+    }
+    assert_eq!(start(&mut dispatcher, &mut outbox), (vec!["p1".to_owned(), "read".to_owned()], false));
+    let mut order = Vec::new();
+    while !dispatcher.is_idle() {
+        order.push(dispatcher.next().await.ticket.name.id);
+        let (started, waits_for_room) = start(&mut dispatcher, &mut outbox);
+        assert!(started.len() < 2 && !waits_for_room, "{started:?}");
+    }
+    assert_eq!(order, ["p1", "read", "p2", "p3"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use infini_protocol::host::{SafeCommand, Script, Timeout, UnsafeCommand};
 
 use super::CommandLimits;
 use crate::collector::linux::Roots;
-use crate::commands::action::{Action, CHANGE_TIME, Context, Running};
+use crate::commands::action::{Action, CHANGE_TIME, Context, Exclusive, Running};
 use crate::commands::ids;
 use crate::commands::outcome::CommandError;
 use crate::commands::policy::{
@@ -31,6 +31,8 @@ pub struct Plan {
     pub note: Option<String>,
     /// The rule that permits it.
     pub rule: String,
+    /// What only one at a time may do of it.
+    pub exclusive: Option<Exclusive>,
     /// Starts it.
     pub run: Box<dyn FnOnce(Context) -> Running + Send>,
 }
@@ -74,8 +76,9 @@ pub fn safe(
     let subjects = subjects(action.as_ref(), roots);
     let kind = action.kind().unwrap_or(spec.kind);
     let Permit { rule, .. } = policy.decide(&Request::Action { name, kind, subjects: &subjects })?;
+    let exclusive = action.exclusive();
     let judge = Judge::new(policy, spec.name, subjects);
-    Ok(Plan { time, note, rule, run: Box::new(move |context| action.run(context.judged_by(judge))) })
+    Ok(Plan { time, note, rule, exclusive, run: Box::new(move |context| action.run(context.judged_by(judge))) })
 }
 
 fn subjects(action: &dyn Action, roots: &Roots) -> Vec<Subject> {
@@ -98,7 +101,7 @@ pub fn raw(command: &UnsafeCommand, policy: &Policy, limits: &CommandLimits) -> 
         Some(direct) => unsafe_executor::direct(command, direct)?,
         None => unsafe_executor::shell(command)?,
     };
-    Ok(Plan { time, note, rule, run: run(prepared) })
+    Ok(Plan { time, note, rule, exclusive: None, run: run(prepared) })
 }
 
 /// Plans a script.
@@ -114,7 +117,7 @@ pub fn script(script: &Script, policy: &Policy, limits: &CommandLimits) -> Resul
         setting,
     };
     let Permit { rule, .. } = policy.decide(&Request::Script(asked))?;
-    Ok(Plan { time, note, rule, run: run(unsafe_executor::script(script)?) })
+    Ok(Plan { time, note, rule, exclusive: None, run: run(unsafe_executor::script(script)?) })
 }
 
 fn run(prepared: Prepared) -> Box<dyn FnOnce(Context) -> Running + Send> {

@@ -217,13 +217,33 @@ async fn a_time_over_the_limit_is_cut_and_said() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_ended_before_it_began_may_come_again() {
+async fn what_was_told_off_before_it_began_does_not_run_after_all() {
+    let mut bench = Bench::raw();
+    bench.take(raw("a", "hang"));
+    bench.take(raw("b", "hang"));
+    bench.take(raw("cancelled", "echo waits"));
+    let answer = response(bench.executor.cancel("cancelled").unwrap().body);
+    assert_eq!(answer.error_code, Some(ErrorCode::CommandCancelled));
+    let again = bench.take(raw("cancelled", "echo waits")).unwrap();
+    assert_eq!(again, Response { duplicate: true, ..answer });
+
+    let mut late = raw("late", "echo waits");
+    late["timeout"] = 1.into();
+    bench.take(late.clone());
+    let answer = response(bench.next().await);
+    assert_eq!(answer.error_code, Some(ErrorCode::CommandTimeout));
+    assert_eq!(bench.take(late).unwrap(), Response { duplicate: true, ..answer });
+    assert_eq!(bench.started().await, ["-c hang", "-c hang"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_agents_end_kept_from_beginning_may_come_again() {
     let mut bench = Bench::raw();
     bench.take(raw("a", "hang"));
     bench.take(raw("b", "hang"));
     bench.take(raw("c", "echo waits"));
-    let answer = bench.executor.cancel("c").unwrap();
-    assert_eq!(response(answer.body).error_code, Some(ErrorCode::CommandCancelled));
+    let answers: Vec<_> = bench.executor.shut_down().into_iter().map(|answer| response(answer.body)).collect();
+    assert_eq!(answers[0].error_code, Some(ErrorCode::ShuttingDown), "{answers:?}");
     assert_eq!(bench.take(raw("c", "echo waits")), None);
 }
 

@@ -66,6 +66,33 @@ fn the_oldest_of_more_than_the_capacity_is_forgotten_whole() {
 }
 
 #[test]
+fn a_long_command_outlives_any_number_of_short_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ids");
+    let mut ids = Ids::open(&path, "boot").unwrap();
+    take(&mut ids, "long");
+    ids.accepted("waits", digest(b"waits"));
+    for number in 0..CAPACITY * 2 {
+        let id = number.to_string();
+        take(&mut ids, &id);
+        ids.answered(&id, &answer(&id, ""), 1);
+    }
+    for id in ["long", "waits"] {
+        assert_eq!(ids.look_up(id, &digest(id.as_bytes())), Known::Underway, "{id}");
+    }
+    assert_eq!((ids.entries.len(), ids.order.len()), (CAPACITY, CAPACITY));
+    drop(ids);
+
+    let ids = Ids::open(&path, "boot").unwrap();
+    assert_eq!(
+        ids.look_up("long", &digest(b"long")),
+        Known::Forgotten,
+        "a restart interrupts it, and it is not run again"
+    );
+    assert_eq!(ids.entries.len(), CAPACITY);
+}
+
+#[test]
 fn another_process_of_the_boot_knows_what_was_started_and_another_boot_does_not() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ids");
@@ -73,10 +100,13 @@ fn another_process_of_the_boot_knows_what_was_started_and_another_boot_does_not(
     take(&mut ids, "ran");
     ids.accepted("waited", digest(b"waited"));
     ids.answered("ran", &answer("ran", ""), 10);
+    ids.accepted("cancelled", digest(b"cancelled"));
+    ids.answered("cancelled", &answer("cancelled", ""), 10);
     drop(ids);
 
     let ids = Ids::open(&path, "boot-1").unwrap();
     assert_eq!(ids.look_up("ran", &digest(b"ran")), Known::Forgotten);
+    assert_eq!(ids.look_up("cancelled", &digest(b"cancelled")), Known::Forgotten);
     assert_eq!(ids.look_up("ran", &digest(b"another")), Known::Other);
     assert_eq!(ids.look_up("waited", &digest(b"waited")), Known::New);
     drop(ids);
@@ -108,7 +138,9 @@ fn the_file_is_bounded_and_keeps_the_latest() {
     let mut ids = Ids::open(&path, "boot").unwrap();
     let count = CAPACITY * 2 + 10;
     for number in 0..count {
-        take(&mut ids, &number.to_string());
+        let id = number.to_string();
+        take(&mut ids, &id);
+        ids.answered(&id, &answer(&id, ""), 1000);
     }
     let length = std::fs::metadata(&path).unwrap().len();
     assert!(length < 48 * (CAPACITY as u64 + 100), "{length} bytes");
@@ -118,4 +150,26 @@ fn the_file_is_bounded_and_keeps_the_latest() {
     for id in [last, oldest] {
         assert_eq!(ids.look_up(&id, &digest(id.as_bytes())), Known::Forgotten, "{id}");
     }
+}
+
+#[test]
+fn what_waits_while_the_file_is_written_anew_is_not_taken_for_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ids");
+    let mut ids = Ids::open(&path, "boot").unwrap();
+    for number in 0..CAPACITY * 2 {
+        let id = number.to_string();
+        take(&mut ids, &id);
+        ids.answered(&id, &answer(&id, ""), 1000);
+    }
+    ids.accepted("waits", digest(b"waits"));
+    let before = std::fs::metadata(&path).unwrap().len();
+    take(&mut ids, "one too many");
+    let after = std::fs::metadata(&path).unwrap().len();
+    assert!(after < before, "it was not written anew: {before} and then {after} bytes");
+    drop(ids);
+
+    let ids = Ids::open(&path, "boot").unwrap();
+    assert_eq!(ids.look_up("waits", &digest(b"waits")), Known::New);
+    assert_eq!(ids.look_up("one too many", &digest(b"one too many")), Known::Forgotten);
 }

@@ -6,6 +6,7 @@ use super::Task;
 use crate::commands::action::Context;
 use crate::commands::cleanup::{CleanupTarget, Step, linux as cleanup};
 use crate::commands::outcome::CommandError;
+use crate::commands::package_management;
 use crate::commands::service_control;
 use crate::commands::tools;
 use crate::commands::validation::ServiceName;
@@ -56,6 +57,7 @@ async fn fix_packages(context: &Context) -> Result<String, CommandError> {
     let Some((program, arguments)) = manager else {
         return Err(CommandError::failed("there is nothing to repair packages with: neither dpkg, rpm nor apk"));
     };
+    let _turn = package_management::turn(context).await?;
     let printed = tools::output(context, program, *arguments).await?;
     Ok(tools::last_line(&printed).unwrap_or("nothing was left half done").to_owned())
 }

@@ -70,6 +70,9 @@ async fn attempt(context: &Context, change: Change) -> Result<Outcome, CommandEr
 }
 
 /// Waits until no other change runs, as long as the command may take.
+///
+/// # Errors
+/// Where the command has to end before.
 pub async fn turn(context: &Context) -> Result<OwnedMutexGuard<()>, CommandError> {
     tokio::select! {
         turn = Arc::clone(&context.packages.turn).lock_owned() => Ok(turn),

@@ -6,6 +6,7 @@ use infini_protocol::host::CommandName;
 use serde_json::json;
 
 use super::Effect;
+use super::negotiation::NotForUs;
 use crate::commands::executor::refusal;
 
 /// Of what was held back.
@@ -14,8 +15,15 @@ pub const MORE: &str = "lines like those before could not be used either";
 /// Of a line whose nonce is known.
 pub const REPLAY: &str = "a signed line came once more";
 
-/// Of a line for another process of the agent.
-pub const OTHER_SESSION: &str = "the line names another session of this agent; say hello again";
+/// Of a line that is not for this process of the agent.
+pub const fn misaddressed(why: NotForUs) -> &'static str {
+    match why {
+        NotForUs::OtherSession => "the line names another session of this agent; say hello again",
+        NotForUs::NoSession => {
+            "the line names no session of this agent, and after handshake_ack every line must; say hello again"
+        }
+    }
+}
 
 /// The host wants what was not agreed on.
 pub fn not_negotiated(capability: &str) -> AgentBody {

@@ -8,53 +8,62 @@ pub const CAPABILITIES: &[&str] = &["metrics", "safe_commands", "scripts", "canc
 /// What is offered besides where raw commands are permitted.
 pub const RAW_CAPABILITY: &str = "unsafe_commands";
 
-/// A line that names another session of the agent: it was meant for an earlier process, or for the machine that a snapshot was taken of.
+/// Why a well signed line is not for this process of the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OtherSession;
+pub enum NotForUs {
+    /// It names another session: it was meant for an earlier process, or for the machine that a snapshot was taken of.
+    OtherSession,
+    /// It names none, and its host has agreed to name one.
+    NoSession,
+}
 
 /// Where the two sides stand with each other.
 #[derive(Debug, Default)]
 pub struct Negotiation {
     /// The host's process that said `hello` last.
     announced: Option<String>,
-    /// What is on, and since when: the host's `handshake_ack`.
-    enabled: Vec<String>,
+    /// What it and the agent's answer both named.
+    both: Vec<String>,
+    /// What of it is on; absent before the host's `handshake_ack`.
+    enabled: Option<Vec<String>>,
 }
 
 impl Negotiation {
     /// A signed line came with these sessions; `own` is the agent's.
     ///
     /// # Errors
-    /// Where it names another session of the agent. Whatever it says, nothing of it may be done.
-    pub fn heard(&mut self, sessions: &Sessions, own: &str) -> Result<(), OtherSession> {
+    /// Where it is not for this session of the agent. Whatever it says, nothing of it may be done.
+    pub fn heard(&mut self, sessions: &Sessions, own: &str) -> Result<(), NotForUs> {
         if sessions.session_id.as_deref().is_some_and(|named| named != own) {
-            return Err(OtherSession);
+            return Err(NotForUs::OtherSession);
         }
         // Another host speaks: one of version 1, or one that has not said hello.
         if sessions.host_session_id.is_none() || sessions.host_session_id != self.announced {
-            self.enabled.clear();
+            self.enabled = None;
+        } else if self.enabled.is_some() && sessions.session_id.is_none() {
+            return Err(NotForUs::NoSession);
         }
         Ok(())
     }
 
-    /// A host begins.
-    pub fn hello(&mut self, hello: &Hello) {
-        self.announced = Some(hello.host_session_id.clone());
-        self.enabled.clear();
+    /// A host begins; what is `offered` to it is the answer.
+    pub fn hello(&mut self, hello: Hello, offered: &[&str]) {
+        self.announced = Some(hello.host_session_id);
+        self.both = hello.capabilities.into_iter().filter(|name| offered.contains(&name.as_str())).collect();
+        self.enabled = None;
     }
 
-    /// A host ends the negotiation. What it names and this agent did not is left off.
+    /// A host ends the negotiation. What it names and not both named before is left off.
     pub fn acknowledged(&mut self, ack: HandshakeAck) {
         if self.announced.as_ref() == Some(&ack.host_session_id) {
-            let offered = |name: &String| CAPABILITIES.contains(&name.as_str()) || name == RAW_CAPABILITY;
-            self.enabled = ack.enabled.into_iter().filter(offered).collect();
+            self.enabled = Some(ack.enabled.into_iter().filter(|name| self.both.contains(name)).collect());
         }
     }
 
     /// Whether both sides want it.
     #[must_use]
     pub fn is_on(&self, capability: &str) -> bool {
-        self.enabled.iter().any(|name| name == capability)
+        self.enabled.iter().flatten().any(|name| name == capability)
     }
 }
 
@@ -70,8 +79,9 @@ mod tests {
         Sessions { host_session_id: host.map(str::to_owned), session_id: agent.map(str::to_owned) }
     }
 
-    fn hello(host: &str) -> Hello {
-        Hello { host_session_id: host.to_owned(), protocol_version: 2, capabilities: vec!["cancel".to_owned()] }
+    fn hello(host: &str, capabilities: &[&str]) -> Hello {
+        let capabilities = capabilities.iter().map(|&name| name.to_owned()).collect();
+        Hello { host_session_id: host.to_owned(), protocol_version: 2, capabilities }
     }
 
     fn ack(host: &str, enabled: &[&str]) -> HandshakeAck {
@@ -86,8 +96,8 @@ mod tests {
 
     fn negotiated() -> Negotiation {
         let mut negotiation = Negotiation::default();
-        negotiation.hello(&hello("host-1"));
-        negotiation.acknowledged(ack("host-1", &["cancel", "compression"]));
+        negotiation.hello(hello("host-1", &["cancel", "compression", "unsafe_commands"]), CAPABILITIES);
+        negotiation.acknowledged(ack("host-1", &["cancel", "compression", "scripts", "unsafe_commands"]));
         negotiation
     }
 
@@ -95,7 +105,13 @@ mod tests {
     fn only_what_both_name_is_on() {
         let negotiation = negotiated();
         assert!(negotiation.is_on("cancel"));
-        assert!(!negotiation.is_on("compression") && !negotiation.is_on("scripts"));
+        for (left_off, why) in [
+            ("compression", "this agent has none"),
+            ("scripts", "the hello did not name it"),
+            (RAW_CAPABILITY, "it was not offered"),
+        ] {
+            assert!(!negotiation.is_on(left_off), "{left_off}: {why}");
+        }
     }
 
     #[test]
@@ -103,7 +119,7 @@ mod tests {
         let mut negotiation = Negotiation::default();
         negotiation.acknowledged(ack("host-1", &["cancel"]));
         assert!(!negotiation.is_on("cancel"), "nobody said hello");
-        negotiation.hello(&hello("host-1"));
+        negotiation.hello(hello("host-1", &["cancel"]), CAPABILITIES);
         negotiation.acknowledged(ack("host-2", &["cancel"]));
         assert!(!negotiation.is_on("cancel"));
     }
@@ -127,15 +143,28 @@ mod tests {
     #[test]
     fn a_line_for_another_session_of_the_agent_is_for_nobody() {
         let mut negotiation = negotiated();
-        assert_eq!(negotiation.heard(&sessions(Some("host-1"), Some("agent-0")), OWN), Err(OtherSession));
+        assert_eq!(negotiation.heard(&sessions(Some("host-1"), Some("agent-0")), OWN), Err(NotForUs::OtherSession));
         assert!(negotiation.is_on("cancel"), "who replays must not switch anything");
-        assert_eq!(Negotiation::default().heard(&sessions(None, Some("agent-0")), OWN), Err(OtherSession));
+        assert_eq!(Negotiation::default().heard(&sessions(None, Some("agent-0")), OWN), Err(NotForUs::OtherSession));
+    }
+
+    #[test]
+    fn a_host_that_has_agreed_to_name_the_session_must_name_it() {
+        let unnamed = sessions(Some("host-1"), None);
+        let mut negotiation = Negotiation::default();
+        negotiation.hello(hello("host-1", &["cancel"]), CAPABILITIES);
+        assert_eq!(negotiation.heard(&unnamed, OWN), Ok(()), "its acknowledgement is still to come");
+        negotiation.acknowledged(ack("host-1", &[]));
+        assert_eq!(negotiation.heard(&unnamed, OWN), Err(NotForUs::NoSession));
+        let mut negotiation = negotiated();
+        assert_eq!(negotiation.heard(&unnamed, OWN), Err(NotForUs::NoSession));
+        assert!(negotiation.is_on("cancel"), "who replays must not switch anything");
     }
 
     #[test]
     fn a_new_hello_begins_anew() {
         let mut negotiation = negotiated();
-        negotiation.hello(&hello("host-1"));
+        negotiation.hello(hello("host-1", &["cancel"]), CAPABILITIES);
         assert!(!negotiation.is_on("cancel"));
     }
 }

@@ -1,4 +1,4 @@
-use infini_protocol::host::{CommandName, Hello, KeepAliveRequest, PendingScriptsResponse};
+use infini_protocol::host::{CommandName, HandshakeAck, Hello, KeepAliveRequest, PendingScriptsResponse};
 
 use serde_json::json;
 
@@ -119,6 +119,26 @@ fn hello_is_answered_by_a_handshake_of_the_same_session() {
     let Effect::Session(AgentBody::Handshake(handshake)) = &effects[0] else { panic!("{effects:?}") };
     assert_eq!(handshake.session_id, bench.machine.identity.session_id);
     assert_eq!(handshake.capabilities, CAPABILITIES);
+}
+
+#[test]
+fn a_command_without_the_session_that_was_agreed_on_is_refused_and_does_not_run() {
+    let mut bench = Bench::active();
+    let (host_session_id, named) = ("h".to_owned(), Some("h".to_owned()));
+    let hello = Hello { host_session_id: host_session_id.clone(), protocol_version: 2, capabilities: vec![] };
+    bench.on(message(HostMessage::Hello(hello)));
+    let command = HostMessage::parse(br#"{"type":"SafeCommand","id":"1","command_type":{"action":"OsInfo"}}"#).unwrap();
+    let with = |message: HostMessage| {
+        let sessions = infini_protocol::host::Sessions { host_session_id: named.clone(), session_id: None };
+        Input::Message(Box::new(Heard { message, sessions, payload: [0; 32] }))
+    };
+    assert_eq!(kinds(&bench.on(with(command.clone()))), ["run"], "nothing is agreed on yet");
+    let (enabled, host_version) = (vec![], "1".to_owned());
+    let ack = HandshakeAck { host_session_id, protocol_version: 2, enabled, host_version, time: WALL };
+    assert!(bench.on(with(HostMessage::HandshakeAck(ack))).is_empty());
+    let effects = bench.on(with(command));
+    let [Effect::Answer(AgentBody::Response(response))] = effects.as_slice() else { panic!("{effects:?}") };
+    assert_eq!(response.error_code, Some(ErrorCode::AuthFailed));
 }
 
 #[test]
