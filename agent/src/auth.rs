@@ -47,6 +47,13 @@ pub enum Verdict {
         /// One sentence.
         reason: String,
     },
+    /// The same of a line that is so old that it may have come before: whoever recorded it can send it again and again.
+    BelowFloor {
+        /// The inner message.
+        payload: String,
+        /// One sentence.
+        reason: String,
+    },
     /// Seen before; nobody is answered.
     Replayed,
     /// Nobody whom the agent knows wrote this.
@@ -101,7 +108,7 @@ impl Authenticator {
             Seen::Before => return Verdict::Replayed,
             Seen::BelowFloor => {
                 let reason = "the line is older than what this agent can still tell from a replay".to_owned();
-                return Verdict::Stale { payload, reason };
+                return Verdict::BelowFloor { payload, reason };
             }
             Seen::New => {}
         }

@@ -286,6 +286,11 @@ impl InfiniService {
                     self.answer(answer);
                 }
             }
+            Effect::Refuse { unheard, code, reason } => {
+                if let Some(answer) = self.command_executor.refuse(*unheard, code, reason) {
+                    self.answer(answer);
+                }
+            }
             Effect::RunScripts(scripts) => {
                 let answers = self.command_executor.take_scripts(scripts);
                 answers.into_iter().for_each(|answer| self.answer(answer));
@@ -353,7 +358,7 @@ impl InfiniService {
                 }
                 let policy = Policy::new(&trust, loaded.config.permissions.clone());
                 self.machine.permit_raw(policy.may_run_raw());
-                self.command_executor.reconfigure(CommandLimits::of(&loaded.config), policy);
+                self.command_executor.reconfigure(CommandLimits::of(&loaded.config), policy, loaded.config.audit);
                 self.authenticator.set_trust(trust);
                 self.collector.reconfigure(loaded.config.collector.settings.clone());
                 self.machine.set_interval(loaded.config.collector.interval, Instant::now());

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::collector::DataCollector;
 use crate::collector::linux::{LinuxCollector, Roots};
 use crate::commands::action::Context;
-use crate::commands::audit::{self, Audit, AuditSettings};
+use crate::commands::audit::{self, Audit};
 use crate::commands::executor::{CommandExecutor, CommandLimits};
 use crate::commands::ids::Ids;
 use crate::commands::policy::Asking;
@@ -259,7 +259,7 @@ fn assemble(start: Start, loaded: Loaded, reload_level: impl Fn(&Loaded) + 'stat
     let mut machine = Machine::new(identity, config.collector.interval, Instant::now());
     machine.permit_raw(policy.may_run_raw());
     let ids = ids(&config.state_dir, machine.boot_id());
-    let audit = Audit::open(&audit::folder(&config.state_dir), AuditSettings::default());
+    let audit = Audit::open(&audit::folder(&config.state_dir), config.audit);
     let borrow = borrow_policy(config, &trust);
     let link = LinkSettings {
         endpoint: config.communication.device.clone(),
