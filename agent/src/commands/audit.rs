@@ -14,6 +14,7 @@ mod storage;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 
 use std::io;
 use std::path::Path;

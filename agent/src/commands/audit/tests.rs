@@ -96,6 +96,24 @@ fn a_line_cut_by_a_power_loss_is_noted_and_the_chain_goes_on() {
     assert_eq!(events, ["file", "received", "received", "repaired", "received"]);
 }
 
+/// As some file systems leave a file after a power loss.
+#[test]
+fn zeros_in_the_place_of_many_lines_take_no_line_before_them_along() {
+    let state = tempfile::tempdir().unwrap();
+    let mut audit = Audit::open(state.path(), AuditSettings::default());
+    let _ = os_info(&mut audit, 0);
+    let path = state.path().join(storage::file_name(1));
+    let file = fs::File::options().append(true).open(&path).unwrap();
+    let whole = file.metadata().unwrap().len();
+    file.set_len(whole + 3 * chain::MAX_LINE_BYTES as u64).unwrap();
+    let mut audit = Audit::open(state.path(), AuditSettings::default());
+    let _ = os_info(&mut audit, 1);
+    let lines = chained(state.path());
+    let events: Vec<&str> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["file", "received", "repaired", "received"]);
+    assert_eq!(lines[2]["dropped_bytes"], 3 * chain::MAX_LINE_BYTES);
+}
+
 #[test]
 fn a_secret_is_in_no_file_and_a_long_text_is_cut() {
     let state = tempfile::tempdir().unwrap();
