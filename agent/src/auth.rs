@@ -47,6 +47,13 @@ pub enum Verdict {
         /// One sentence.
         reason: String,
     },
+    /// The same of a line that is so old that it may have come before: whoever recorded it can send it again and again.
+    BelowFloor {
+        /// The inner message.
+        payload: String,
+        /// One sentence.
+        reason: String,
+    },
     /// Seen before; nobody is answered.
     Replayed,
     /// Nobody whom the agent knows wrote this.
@@ -101,7 +108,7 @@ impl Authenticator {
             Seen::Before => return Verdict::Replayed,
             Seen::BelowFloor => {
                 let reason = "the line is older than what this agent can still tell from a replay".to_owned();
-                return Verdict::Stale { payload, reason };
+                return Verdict::BelowFloor { payload, reason };
             }
             Seen::New => {}
         }
@@ -144,87 +151,4 @@ fn refusal(error: &EnvelopeError) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Moment = Moment { now_ms: 1_767_225_600_000, boot_ms: 1_767_225_500_000 };
-    const ASK: &str = r#"{"type":"Metrics"}"#;
-
-    fn key() -> Key {
-        Key::new("0123456789abcdef").unwrap()
-    }
-
-    fn gate() -> Authenticator {
-        Authenticator::new(Trust::Secret(key()), NonceJournal::in_memory())
-    }
-
-    fn signed(ts: u64, nonce: &str) -> Vec<u8> {
-        envelope::seal(&key(), ts, nonce, ASK).unwrap().into_bytes()
-    }
-
-    #[test]
-    fn a_fresh_signed_line_is_accepted_once() {
-        let mut gate = gate();
-        let line = signed(NOW.now_ms, "n-1");
-        assert_eq!(gate.judge(&line, NOW), Verdict::Accepted { payload: ASK.to_owned() });
-        assert_eq!(gate.judge(&line, NOW), Verdict::Replayed);
-    }
-
-    #[test]
-    fn a_known_nonce_is_a_replay_under_another_time_too() {
-        let mut gate = gate();
-        gate.judge(&signed(NOW.now_ms, "n-1"), NOW);
-        assert_eq!(gate.judge(&signed(NOW.now_ms + 1, "n-1"), NOW), Verdict::Replayed);
-    }
-
-    #[test]
-    fn three_hundred_seconds_are_the_border() {
-        for (ts, fresh) in [
-            (NOW.now_ms + 299_000, true),
-            (NOW.now_ms + 300_000, true),
-            (NOW.now_ms + 300_001, false),
-            (NOW.now_ms - 300_001, false),
-        ] {
-            let moment = Moment { boot_ms: 0, ..NOW };
-            let verdict = gate().judge(&signed(ts, "n"), moment);
-            assert_eq!(matches!(verdict, Verdict::Accepted { .. }), fresh, "{ts}: {verdict:?}");
-        }
-    }
-
-    #[test]
-    fn a_line_from_before_the_boot_is_stale() {
-        let verdict = gate().judge(&signed(NOW.boot_ms - 1, "n"), NOW);
-        assert!(
-            matches!(&verdict, Verdict::Stale { reason, .. } if reason.contains("before this machine started")),
-            "{verdict:?}"
-        );
-    }
-
-    #[test]
-    fn a_line_that_was_refused_for_its_time_cannot_come_back_when_its_time_has_come() {
-        let mut gate = gate();
-        let line = signed(NOW.now_ms + 400_000, "early");
-        assert!(matches!(gate.judge(&line, NOW), Verdict::Stale { .. }));
-        assert_eq!(gate.judge(&line, Moment { now_ms: NOW.now_ms + 400_000, ..NOW }), Verdict::Replayed);
-    }
-
-    #[test]
-    fn without_a_secret_even_a_signed_line_is_refused() {
-        let mut gate = Authenticator::new(Trust::Locked, NonceJournal::in_memory());
-        assert!(matches!(gate.judge(&signed(NOW.now_ms, "n"), NOW), Verdict::Refused { .. }));
-    }
-
-    #[test]
-    fn with_a_secret_an_unsigned_line_is_refused() {
-        let verdict = gate().judge(ASK.as_bytes(), NOW);
-        assert!(matches!(verdict, Verdict::Refused { .. }), "{verdict:?}");
-    }
-
-    #[test]
-    fn where_everyone_is_trusted_signed_and_plain_lines_say_the_same() {
-        let mut gate = Authenticator::new(Trust::Everyone, NonceJournal::in_memory());
-        let accepted = Verdict::Accepted { payload: ASK.to_owned() };
-        assert_eq!(gate.judge(ASK.as_bytes(), NOW), accepted);
-        assert_eq!(gate.judge(&signed(NOW.now_ms, "n"), NOW), accepted);
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 
 mod explain;
 mod modes;
+mod verify;
 pub(crate) use modes::borrow_policy;
 
 use std::ffi::OsString;
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+use crate::commands::audit::Head;
 use crate::commands::{package_management, process_runner};
 
 /// All went well.
@@ -19,6 +21,10 @@ pub const EXIT_OK: u8 = 0;
 pub const EXIT_FAILURE: u8 = 1;
 /// `policy explain`: the policy denies the command.
 pub const EXIT_DENIED: u8 = 1;
+/// `audit verify`: the audit is not as the agent wrote it.
+pub const EXIT_FAULTS: u8 = 1;
+/// `audit verify`: the audit could not be read (EX_IOERR of sysexits.h).
+pub const EXIT_UNREADABLE: u8 = 74;
 /// The command line makes no sense.
 pub const EXIT_USAGE: u8 = 2;
 /// The configuration cannot be used (EX_CONFIG of sysexits.h).
@@ -30,7 +36,8 @@ pub const EXIT_CONFIG: u8 = 78;
     name = "infiniservice",
     version,
     after_help = "Exit codes: 0 all went well; 1 the agent failed, or --diagnose found what keeps it from working; \
-                  or policy explain found the command denied; 2 wrong command line; 78 wrong configuration.\n\
+                  or policy explain found the command denied, or audit verify found faults; 2 wrong command line; \
+                  74 audit verify could not read the audit; 78 wrong configuration.\n\
                   Signals: SIGTERM and SIGINT stop the agent, SIGHUP reads the configuration again."
 )]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag that a user types")]
@@ -73,6 +80,12 @@ pub enum Task {
         #[command(subcommand)]
         question: Question,
     },
+    /// Look into what the host had done here.
+    Audit {
+        /// What about it.
+        #[command(subcommand)]
+        question: AuditQuestion,
+    },
 }
 
 /// Questions about the policy.
@@ -84,6 +97,26 @@ pub enum Question {
     Explain {
         /// A message of the host without its envelope, {"type":"SafeCommand",...}, or only {"action":...} or {"raw_command":...}.
         command: String,
+    },
+}
+
+/// Questions about the audit.
+#[derive(Debug, Subcommand)]
+pub enum AuditQuestion {
+    /// Find what was changed in the audit and what is missing from what is kept of it. The agent may run meanwhile.
+    ///
+    /// Exit codes: 0 sound; 1 not as the agent wrote it; 2 wrong command line; 74 the audit could not be read; 78 wrong configuration.
+    Verify {
+        /// The last line that the host heard of (agent_event, source "audit"): its number and hash. Shows a cut end and an audit that was
+        /// written anew, too.
+        #[arg(long, value_name = "N:HASH")]
+        head: Option<Head>,
+        /// Where the audit is [default: the folder "audit" in state_dir].
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -143,6 +176,23 @@ mod tests {
     }
 
     #[test]
+    fn a_head_is_a_number_and_a_hash() {
+        let hash = "ab".repeat(32);
+        let parse = |head: &str| {
+            let words = ["infiniservice", "audit", "verify", "--json", "--head", head];
+            Arguments::parse_all(words.map(OsString::from))
+        };
+        let parsed = parse(&format!("7:{hash}")).unwrap();
+        let Some(Task::Audit { question: AuditQuestion::Verify { head, dir: None, json: true } }) = parsed.task else {
+            panic!("{parsed:?}")
+        };
+        assert_eq!(head, Some(Head { line: 7, hash: hash.clone() }));
+        for wrong in ["7", &hash, &format!("0:{hash}"), &format!("7:{}", &hash[1..]), &format!("-7:{hash}")] {
+            assert!(parse(wrong).is_err(), "{wrong} was taken");
+        }
+    }
+
+    #[test]
     fn modes_exclude_each_other_and_json_belongs_to_diagnose() {
         for line in [
             &["--once", "--diagnose"][..],
@@ -150,6 +200,8 @@ mod tests {
             &["--print-config", "--check-config"],
             &["--once", "policy", "explain", "{}"],
             &["policy"],
+            &["--diagnose", "audit", "verify"],
+            &["audit"],
         ] {
             let line = std::iter::once("infiniservice").chain(line.iter().copied());
             let line = line.map(OsString::from);

@@ -15,6 +15,7 @@ use infini_protocol::limits::MAX_LINE_BYTES;
 use toml::Value;
 
 use crate::collector::CollectorSettings;
+use crate::commands::audit::AuditSettings;
 use crate::commands::policy::Permissions;
 use crate::communication::Endpoint;
 pub use error::ConfigError;
@@ -41,6 +42,8 @@ pub struct Config {
     pub collector: Collector,
     /// Commands.
     pub commands: Commands,
+    /// What is written down of commands.
+    pub audit: AuditSettings,
     /// Bounds.
     pub limits: Limits,
     /// The log.
@@ -109,6 +112,7 @@ impl Default for Config {
             communication: Communication { device: None, borrow: true },
             collector: Collector { interval: Duration::from_secs(30), settings: CollectorSettings::default() },
             commands: Commands { max_concurrent: 10 },
+            audit: AuditSettings::default(),
             limits: Limits { max_line_bytes: MAX_LINE_BYTES, max_timeout: Duration::from_secs(3600) },
             log: Log { level: tracing::Level::INFO },
             permissions: None,

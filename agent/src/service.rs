@@ -19,6 +19,7 @@ use crate::auth::audit::AuditFile;
 use crate::clock::{self, ClockWatch};
 use crate::collector::DataCollector;
 use crate::commands::executor::{Answer, CommandExecutor, CommandLimits, refusal};
+use crate::commands::outcome::CommandError;
 use crate::commands::policy::Policy;
 use crate::communication::{Lane, LinkEvent, NotSent, VirtioSerial};
 use crate::config::{Config, Loaded};
@@ -288,6 +289,11 @@ impl InfiniService {
                     self.answer(answer);
                 }
             }
+            Effect::Refuse { unheard, code, reason } => {
+                if let Some(answer) = self.command_executor.refuse(*unheard, code, reason) {
+                    self.answer(answer);
+                }
+            }
             Effect::RunScripts(scripts) => {
                 let answers = self.command_executor.take_scripts(scripts);
                 answers.into_iter().for_each(|answer| self.answer(answer));
@@ -320,7 +326,7 @@ impl InfiniService {
         if let (None, Some(command)) = (&room, again) {
             let sentence =
                 "its answer is kept, and there is no room for it before the host has read others; send it again then";
-            let refusal = refusal(command, ErrorCode::ResourceLimit, sentence.to_owned());
+            let refusal = refusal(command, CommandError::new(ErrorCode::ResourceLimit, sentence));
             let Some(short) = self.encode(AgentBody::Response(Box::new(refusal))) else { return };
             line = short;
         }
@@ -364,7 +370,7 @@ impl InfiniService {
                 }
                 let policy = Policy::new(&trust, loaded.config.permissions.clone());
                 self.machine.permit_raw(policy.may_run_raw());
-                self.command_executor.reconfigure(CommandLimits::of(&loaded.config), policy);
+                self.command_executor.reconfigure(CommandLimits::of(&loaded.config), policy, loaded.config.audit);
                 self.authenticator.set_trust(trust);
                 self.collector.reconfigure(loaded.config.collector.settings.clone());
                 self.machine.set_interval(loaded.config.collector.interval, Instant::now());

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use file::JournalFile;
 
 /// How many nonces are remembered.
-const CAPACITY: usize = 16_384;
+pub(super) const CAPACITY: usize = 16_384;
 
 /// Half of a SHA-256: no two nonces share it by chance, and nobody without the key can choose them.
 type NonceHash = [u8; 16];

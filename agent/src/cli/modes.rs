@@ -10,7 +10,10 @@ use infini_protocol::agent::{AgentBody, AgentMessage, Metrics};
 use infini_protocol::encode::agent_line;
 use zeroize::Zeroizing;
 
-use super::{Arguments, EXIT_CONFIG, EXIT_FAILURE, EXIT_OK, EXIT_USAGE, Question, Task, explain};
+use super::{
+    Arguments, AuditQuestion, EXIT_CONFIG, EXIT_FAILURE, EXIT_OK, EXIT_UNREADABLE, EXIT_USAGE, Question, Task, explain,
+    verify,
+};
 use crate::auth::audit::AuditFile;
 use crate::auth::replay::NonceJournal;
 use crate::auth::secret::{self, Found, SecretError};
@@ -19,7 +22,7 @@ use crate::clock;
 use crate::collector::DataCollector;
 use crate::collector::linux::{LinuxCollector, Roots};
 use crate::commands::action::{Context, Origin};
-use crate::commands::audit::{self, Audit, AuditSettings};
+use crate::commands::audit::{self, Audit, Head};
 use crate::commands::executor::{CommandExecutor, CommandLimits};
 use crate::commands::ids::Ids;
 use crate::commands::package_management::{self, Packages, TransientRunner};
@@ -58,6 +61,10 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
             return EXIT_FAILURE;
         }
     };
+    // A folder that is named needs no configuration: it may be a copy, on another machine.
+    if let Some(Task::Audit { question: AuditQuestion::Verify { head, dir: Some(dir), json } }) = &arguments.task {
+        return verify_audit(dir, dir, head.clone(), *json);
+    }
     let loaded = match start.load() {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -65,6 +72,10 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
             return EXIT_CONFIG;
         }
     };
+    if let Some(Task::Audit { question: AuditQuestion::Verify { head, json, .. } }) = &arguments.task {
+        let state_dir = &loaded.config.state_dir;
+        return verify_audit(&audit::folder(state_dir), state_dir, head.clone(), *json);
+    }
     if let Some(Task::Policy { question: Question::Explain { command } }) = &arguments.task {
         return explain_policy(&start, &loaded, command);
     }
@@ -176,6 +187,16 @@ fn explain_policy(start: &Start, loaded: &Loaded, command: &str) -> u8 {
     }
 }
 
+fn verify_audit(folder: &Path, must_exist: &Path, head: Option<Head>, json: bool) -> u8 {
+    match verify::verified(folder, must_exist, head, json, &Roots::default().proc) {
+        (sentence, EXIT_UNREADABLE) => {
+            eprintln!("infiniservice: the audit cannot be read: {sentence}");
+            EXIT_UNREADABLE
+        }
+        (text, code) => print(&text).max(code),
+    }
+}
+
 fn check_config(start: &Start, loaded: &Loaded) -> u8 {
     let mut problems = loaded.warnings.clone();
     if let Err(error) = start.find_secret(&loaded.config) {
@@ -259,7 +280,7 @@ fn assemble(start: Start, loaded: Loaded, reload_level: impl Fn(&Loaded) + 'stat
     let mut machine = Machine::new(identity, config.collector.interval, Instant::now());
     machine.permit_raw(policy.may_run_raw());
     let ids = ids(&config.state_dir, machine.boot_id());
-    let audit = Audit::open(&audit::folder(&config.state_dir), AuditSettings::default());
+    let audit = Audit::open(&audit::folder(&config.state_dir), config.audit);
     let borrow = borrow_policy(config, &trust);
     let link = LinkSettings {
         endpoint: config.communication.device.clone(),

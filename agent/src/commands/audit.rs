@@ -11,7 +11,10 @@ mod linux;
 mod settings;
 mod storage;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
+pub mod verify;
 
 use std::io;
 use std::path::Path;
@@ -93,9 +96,19 @@ impl Audit {
         Recorded { event, refusal: must_refuse.then(refusal) }
     }
 
+    /// Writes down that a command came again, as it was before: nothing runs for it, so nothing is refused.
+    pub fn repeated(&mut self, now: Timestamp, command: Command, answered: bool) -> Recorded {
+        Recorded { event: self.record(now, &Body::repeated(command, answered)), refusal: None }
+    }
+
     /// Writes down how a command ended.
     pub fn ended(&mut self, now: Timestamp, id: &str, kind: CommandKind, ending: &Ending) -> Recorded {
         Recorded { event: self.record(now, &Body::ended(id, kind, ending)), refusal: None }
+    }
+
+    /// Other bounds count from the next entry on. A file that is over them is followed by a new one.
+    pub fn reconfigure(&mut self, settings: AuditSettings) {
+        self.settings = settings;
     }
 
     /// Brings all to the disk and gives the last head, for the host.

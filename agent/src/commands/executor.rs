@@ -1,7 +1,10 @@
 //! From a command to its one answer: known already? legal? permitted? a place, and in the end what it came to.
 
+mod entries;
 mod plan;
+mod record;
 mod scripts;
+mod unheard;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,19 +15,19 @@ use infini_protocol::host::{CommandName, RAW_COMMAND_TYPE, SafeCommand, Script, 
 use tokio::time::Instant;
 
 use super::action::{Context, Exclusive, Origin};
-use super::audit::{self, Audit, CommandKind, Recorded};
+use super::audit::{self, Audit, AuditSettings, Recorded};
 use super::dispatch::{Dispatcher, Ended, Job, Ticket};
 use super::ids::{Digest, Ids, Known};
 use super::outcome::{CommandError, Outcome};
 use super::package_management::{Adopted, Unanswered};
-use super::policy::{Policy, SCRIPT};
-use super::spec;
+use super::policy::Policy;
 use super::stop::Stop;
 use crate::clock;
 use crate::communication::Reservation;
 use crate::config::Config;
 use plan::{Plan, Refusal};
 use scripts::Scripts;
+pub use unheard::Unheard;
 
 /// How many commands may wait for a place.
 const MOST_WAITING: usize = 100;
@@ -119,67 +122,37 @@ impl CommandExecutor {
 
     /// Takes a command. What is answered at once comes back; else the answer comes with [`CommandExecutor::next`].
     pub fn take(&mut self, command: Command, received: Instant) -> Option<Answer> {
-        match self.ids.look_up(command.work.id(), &command.payload) {
-            Known::Underway => return None,
-            Known::Answered(body) => return Some(repeated(*body)),
-            Known::New => {}
+        let entry = entries::of_work(&command.work);
+        let planned = match self.ids.look_up(command.work.id(), &command.payload) {
+            Known::New => self.plan(&command.work),
+            Known::Underway => {
+                self.note_repetition(entry, false);
+                return None;
+            }
+            Known::Answered(body) => {
+                self.note_repetition(entry, true);
+                return Some(repeated(*body));
+            }
             Known::Forgotten => {
                 let sentence =
                     "this command was taken before and does not run again; what came of it is not kept any more";
-                return Some(refused(&command.work, CommandError::new(ErrorCode::Interrupted, sentence)));
+                Err(CommandError::new(ErrorCode::Interrupted, sentence).into())
             }
             Known::Other => {
                 let sentence = "another command of this boot had this id; give every command an id of its own";
-                return Some(refused(&command.work, CommandError::new(ErrorCode::InvalidParameters, sentence)));
+                Err(CommandError::new(ErrorCode::InvalidParameters, sentence).into())
             }
-        }
-        let planned = self.plan(&command.work);
-        let entry = match &command.work {
-            Work::Safe(safe) => {
-                audit::Command::safe(safe, spec(&safe.command_type.action).map_or(&[], |spec| spec.secrets))
-            }
-            Work::Raw(raw) => audit::Command::raw(raw, &[]),
         };
-        match self.write_down(entry, &command.work.name(), planned) {
+        let name = command.work.name();
+        match self.write_down(entry, &name, planned) {
             Ok(plan) => {
-                let ticket = Ticket { name: command.work.name(), received, is_script: false };
                 self.ids.accepted(command.work.id(), command.payload);
-                let CommandName { id, command_type } = ticket.name.clone();
+                let CommandName { id, command_type } = name.clone();
                 let origin = Origin { id, command_type, payload: command.payload, received };
-                self.enqueue(ticket, origin, plan);
+                self.enqueue(Ticket { name, received, is_script: false }, origin, plan);
                 None
             }
-            Err(error) => Some(refused(&command.work, error)),
-        }
-    }
-
-    /// Puts a decision into the audit and the log. A command that must be in the audit and cannot be is refused.
-    fn write_down(
-        &mut self,
-        entry: audit::Command,
-        name: &CommandName,
-        planned: Result<Plan, Refusal>,
-    ) -> Result<Plan, CommandError> {
-        let (rule, error_code) = match &planned {
-            Ok(plan) => (plan.rule.as_str(), None),
-            Err(refusal) => (refusal.rule.as_deref().unwrap_or_default(), Some(refusal.error.code)),
-        };
-        let decision = audit::Decision { allowed: planned.is_ok(), rule, error_code };
-        let what = entry.to_string();
-        let Recorded { event, refusal } = self.audit.decided(clock::now(), entry, &decision);
-        self.events.extend(event);
-        let CommandName { id, command_type } = name;
-        match (planned, refusal) {
-            (Ok(_), Some(error)) => Err(error),
-            (Ok(plan), None) => {
-                tracing::info!(id, command_type, rule = plan.rule, "a command is permitted: {what}");
-                Ok(plan)
-            }
-            (Err(refusal), _) => {
-                let Refusal { error, .. } = &refusal;
-                tracing::info!(id, command_type, code = ?error.code, "a command is refused: {what}: {error}");
-                Err(refusal.error)
-            }
+            Err(error) => Some(refused(name, error)),
         }
     }
 
@@ -223,14 +196,17 @@ impl CommandExecutor {
                 }
                 Known::New => {
                     let error = CommandError::new(ErrorCode::ResourceLimit, "too many scripts wait already");
-                    answers.push(scripts::refused(script.execution_id, error));
+                    answers.push(self.refuse_script(script, error));
                 }
-                Known::Underway => {}
-                Known::Answered(body) => answers.push(Answer { body: *body, room: None }),
+                Known::Underway => self.note_repetition(entries::of_script(&script), false),
+                Known::Answered(body) => {
+                    self.note_repetition(entries::of_script(&script), true);
+                    answers.push(Answer { body: *body, room: None });
+                }
                 Known::Forgotten | Known::Other => {
                     let sentence = "a script with this execution_id was started in this boot already";
                     let error = CommandError::new(ErrorCode::Interrupted, sentence);
-                    answers.push(scripts::refused(script.execution_id, error));
+                    answers.push(self.refuse_script(script, error));
                 }
             }
         }
@@ -251,8 +227,7 @@ impl CommandExecutor {
         let mut answers = Vec::new();
         while let Some(script) = self.scripts.next(self.dispatcher.has_room()) {
             let planned = plan::script(&script, &self.policy, &self.limits);
-            let name = CommandName { id: script.execution_id.clone(), command_type: SCRIPT.to_owned() };
-            match self.write_down(audit::Command::script(&script, &[]), &name, planned) {
+            match self.write_down(entries::of_script(&script), &scripts::name(&script), planned) {
                 Ok(plan) => {
                     self.enqueue(Ticket::script(&script.execution_id, Instant::now()), Origin::nobody(), plan);
                     break;
@@ -299,7 +274,8 @@ impl CommandExecutor {
             error_code: code,
             duration: took,
         };
-        let Recorded { event, .. } = self.audit.ended(clock::now(), &ticket.name.id, audit_kind(&ticket), &ending);
+        let Recorded { event, .. } =
+            self.audit.ended(clock::now(), &ticket.name.id, entries::kind_of(&ticket), &ending);
         self.events.extend(event);
         let body = if ticket.is_script {
             self.scripts.ended();
@@ -325,7 +301,7 @@ impl CommandExecutor {
 
     /// The agent ends: who runs is told, who waits is answered.
     pub fn shut_down(&mut self) -> Vec<Answer> {
-        self.scripts.clear();
+        self.drop_scripts();
         let ended = self.dispatcher.shut_down();
         ended.into_iter().map(|ended| self.answer(ended)).collect()
     }
@@ -342,18 +318,11 @@ impl CommandExecutor {
     }
 
     /// Other rules and bounds count for what comes from now on.
-    pub fn reconfigure(&mut self, limits: CommandLimits, policy: Policy) {
+    pub fn reconfigure(&mut self, limits: CommandLimits, policy: Policy, audit: AuditSettings) {
         self.limits = limits;
         self.policy = Arc::new(policy);
+        self.audit.reconfigure(audit);
         self.dispatcher.set_most_running(limits.max_concurrent);
-    }
-}
-
-fn audit_kind(ticket: &Ticket) -> CommandKind {
-    match ticket.name.command_type.as_str() {
-        _ if ticket.is_script => CommandKind::Script,
-        RAW_COMMAND_TYPE => CommandKind::Raw,
-        _ => CommandKind::Safe,
     }
 }
 
@@ -395,15 +364,14 @@ fn repeated(mut body: AgentBody) -> Answer {
     Answer { body, room: None }
 }
 
-fn refused(work: &Work, error: CommandError) -> Answer {
-    let response = Outcome::from(error).into_response(work.name());
-    Answer { body: AgentBody::Response(Box::new(response)), room: None }
+fn refused(command: CommandName, error: CommandError) -> Answer {
+    Answer { body: AgentBody::Response(Box::new(refusal(command, error))), room: None }
 }
 
-/// An answer that says why nothing ran.
+/// An answer that says nothing but why there is no other.
 #[must_use]
-pub fn refusal(command: CommandName, code: ErrorCode, sentence: String) -> Response {
-    Outcome::from(CommandError::new(code, sentence)).into_response(command)
+pub fn refusal(command: CommandName, error: CommandError) -> Response {
+    Outcome::from(error).into_response(command)
 }
 
 #[cfg(test)]

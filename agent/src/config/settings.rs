@@ -7,6 +7,7 @@ use toml::Value;
 
 use super::{Auth, Config};
 use crate::collector::{Group, ListLimits};
+use crate::commands::audit::{AuditSettings, WhenFull};
 
 /// One setting.
 #[derive(Debug)]
@@ -185,6 +186,49 @@ pub const SETTINGS: &[Setting] = &[
             Ok(())
         },
         get: |config| Some(config.commands.max_concurrent.to_string()),
+    },
+    Setting {
+        key: "audit.when_full",
+        environment: None,
+        needs_restart: false,
+        help: "what becomes of commands while the audit cannot be written; \"continue\": they run and are counted; \"stop\": they are refused",
+        set: |config, value| {
+            config.audit.when_full = match text(value)? {
+                "continue" => WhenFull::Continue,
+                "stop" => WhenFull::Stop,
+                other => return Err(format!("{other:?} is neither \"continue\" nor \"stop\"")),
+            };
+            Ok(())
+        },
+        get: |config| {
+            Some(quoted(match config.audit.when_full {
+                WhenFull::Continue => "continue",
+                WhenFull::Stop => "stop",
+            }))
+        },
+    },
+    Setting {
+        key: "audit.file_bytes",
+        environment: None,
+        needs_restart: false,
+        help: "a file of the audit gets no longer than this, 1 MiB to 1 GiB; then a new one begins",
+        set: |config, value| {
+            let (least, most) = (AuditSettings::LEAST_FILE_BYTES, AuditSettings::MOST_FILE_BYTES);
+            config.audit.file_bytes = whole_number(value, least, most)?;
+            Ok(())
+        },
+        get: |config| Some(config.audit.file_bytes.to_string()),
+    },
+    Setting {
+        key: "audit.files",
+        environment: None,
+        needs_restart: false,
+        help: "how many files of the audit are kept, 2 to 1000; when a new one begins, the oldest goes",
+        set: |config, value| {
+            config.audit.files = whole_number(value, AuditSettings::LEAST_FILES, AuditSettings::MOST_FILES)?;
+            Ok(())
+        },
+        get: |config| Some(config.audit.files.to_string()),
     },
     Setting {
         key: "limits.max_line_bytes",

@@ -5,6 +5,7 @@ use infini_protocol::host::{HostMessage, Sessions};
 
 use super::state::{Heard, Input, Rejection};
 use crate::auth::{Authenticator, Moment, Trust, Verdict};
+use crate::commands::executor::Unheard;
 use crate::commands::ids::digest;
 
 /// What became of a line.
@@ -20,7 +21,8 @@ pub struct Judged {
 pub fn judge(authenticator: &mut Authenticator, line: &[u8], first_after_attach: bool, moment: Moment) -> Judged {
     if !is_object(line) {
         // After a connection the first line may be the tail of one that was meant for nobody here.
-        let rejection = Rejection::NotAMessage { command: None, reason: "it is not a JSON object".to_owned() };
+        let reason = "it is not a JSON object".to_owned();
+        let rejection = Rejection::NotAMessage { unheard: Unheard::default(), reason };
         let input = (!first_after_attach).then_some(Input::Rejected(rejection));
         return Judged { proves_host: false, input };
     }
@@ -30,8 +32,12 @@ pub fn judge(authenticator: &mut Authenticator, line: &[u8], first_after_attach:
     let input = match verdict {
         Verdict::Accepted { payload } => Some(message(payload.as_bytes())),
         Verdict::Stale { payload, reason } => {
+            let unheard = Unheard::in_payload(payload.as_bytes());
+            Some(Input::Rejected(Rejection::Stale { unheard, reason }))
+        }
+        Verdict::BelowFloor { payload, reason } => {
             let command = HostMessage::command(payload.as_bytes());
-            Some(Input::Rejected(Rejection::Stale { command, reason }))
+            Some(Input::Rejected(Rejection::BelowFloor { command, reason }))
         }
         Verdict::Replayed => Some(Input::Rejected(Rejection::Replayed)),
         Verdict::Refused { reason } => Some(Input::Rejected(Rejection::NotBelieved { reason: brief(reason) })),
@@ -44,11 +50,11 @@ fn message(payload: &[u8]) -> Input {
     match heard {
         Ok((message, sessions)) => Input::Message(Box::new(Heard { message, sessions, payload: digest(payload) })),
         Err(error) => {
-            let command = match &error {
-                ParseError::Fields { .. } => HostMessage::command(payload),
-                _ => None,
+            let unheard = match &error {
+                ParseError::Fields { .. } => Unheard::in_payload(payload),
+                _ => Unheard::default(),
             };
-            Input::Rejected(Rejection::NotAMessage { command, reason: brief(error.to_string()) })
+            Input::Rejected(Rejection::NotAMessage { unheard, reason: brief(error.to_string()) })
         }
     }
 }
@@ -111,16 +117,18 @@ mod tests {
         let payload = r#"{"type":"SafeCommand","id":"c","command_type":{"action":"OsInfo"}}"#;
         let judged = judged(&signed(payload, NOW.now_ms - 400_000), false);
         assert!(judged.proves_host);
-        let Some(Input::Rejected(Rejection::Stale { command, .. })) = judged.input else { panic!("{judged:?}") };
-        assert_eq!(command.map(|command| command.id).as_deref(), Some("c"));
+        let Some(Input::Rejected(Rejection::Stale { unheard, .. })) = judged.input else { panic!("{judged:?}") };
+        assert_eq!(unheard.command.map(|command| command.id).as_deref(), Some("c"));
+        assert_eq!(unheard.entries.len(), 1);
     }
 
     #[test]
     fn a_command_with_wrong_fields_keeps_its_id() {
         let payload = r#"{"type":"SafeCommand","id":"c"}"#;
         let judged = judged(&signed(payload, NOW.now_ms), false);
-        let Some(Input::Rejected(Rejection::NotAMessage { command, .. })) = judged.input else { panic!("{judged:?}") };
-        assert_eq!(command.map(|command| command.id).as_deref(), Some("c"));
+        let Some(Input::Rejected(Rejection::NotAMessage { unheard, .. })) = judged.input else { panic!("{judged:?}") };
+        assert_eq!(unheard.command.map(|command| command.id).as_deref(), Some("c"));
+        assert_eq!(unheard.entries.len(), 1);
     }
 
     #[test]

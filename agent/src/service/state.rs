@@ -20,10 +20,10 @@ use infini_protocol::metrics::MetricsData;
 use infini_protocol::{ErrorCode, Timestamp};
 
 use super::budget::{Admission, Budget};
-use crate::commands::executor::{Command, Work};
+use crate::commands::executor::{Command, Unheard, Work};
 use crate::identity::Identity;
 pub use input::{Heard, Input, Rejection, Trouble};
-use messages::{MORE, REPLAY, clock_event, complaint, gap_event, misaddressed, not_negotiated, refused, shutting_down};
+use messages::{MORE, REPLAY, SHUTTING_DOWN, clock_event, complaint, gap_event, misaddressed, not_negotiated};
 use negotiation::Negotiation;
 pub use negotiation::{CAPABILITIES, RAW_CAPABILITY};
 
@@ -33,7 +33,7 @@ const ERRORS_A_MINUTE: u32 = 100;
 /// How many of them may say that a line was not believed.
 const AUTH_ERRORS_A_MINUTE: u32 = 1;
 
-/// How many lines a minute the audit file gets about lines that are replays.
+/// How many lines a minute the audit file gets about lines that are replays, or may be.
 const REPLAYS_A_MINUTE: u32 = 1;
 
 /// A tick that comes this much early still counts as due: timers are not exact, and a sample that waits for the next tick because
@@ -98,6 +98,15 @@ pub enum Effect {
     Collect,
     /// Run a command, or say why not.
     Run(Box<Command>),
+    /// Say why a command does not run, where the host waits for that, and write it down.
+    Refuse {
+        /// The command.
+        unheard: Box<Unheard>,
+        /// The word of the answer.
+        code: ErrorCode,
+        /// Its sentence.
+        reason: String,
+    },
     /// Run scripts, one after another.
     RunScripts(Vec<Script>),
     /// End a command early.
@@ -250,16 +259,9 @@ impl Machine {
             _ => self.negotiation.heard(&sessions, &self.identity.session_id),
         };
         if let Err(not_for_us) = belongs {
-            let command = match message {
-                HostMessage::SafeCommand(command) => Some(Work::Safe(command).name()),
-                HostMessage::UnsafeCommand(command) => Some(Work::Raw(command).name()),
-                _ => None,
-            };
-            return self.rejected(
-                Rejection::Stale { command, reason: misaddressed(not_for_us).to_owned() },
-                now,
-                effects,
-            );
+            let unheard = Unheard::in_message(message);
+            let reason = misaddressed(not_for_us).to_owned();
+            return self.rejected(Rejection::Stale { unheard, reason }, now, effects);
         }
         let command = |work| Box::new(Command { payload, work });
         match message {
@@ -289,37 +291,59 @@ impl Machine {
 
     fn run(&self, command: Box<Command>) -> Effect {
         match self.phase {
-            Phase::Stopping => shutting_down(command.work.name()),
+            Phase::Stopping => refuse(Unheard::work(&command.work), ErrorCode::ShuttingDown, SHUTTING_DOWN.to_owned()),
             _ => Effect::Run(command),
         }
     }
 
     fn rejected(&mut self, rejection: Rejection, now: Instant, effects: &mut Vec<Effect>) {
-        let (code, reason) = match rejection {
-            Rejection::Stale { command: Some(command), reason } => {
-                effects.push(refused(command, ErrorCode::AuthFailed, reason));
-                return;
+        match rejection {
+            Rejection::NotBelieved { reason } => self.not_believed(reason, now, effects),
+            Rejection::Replayed => self.replayed(now, effects),
+            Rejection::BelowFloor { command, reason } => {
+                self.replayed(now, effects);
+                // A line that somebody sends again and again must not push the audit of commands out.
+                let unheard = Unheard { command, entries: Vec::new() };
+                self.unheard(unheard, ErrorCode::AuthFailed, reason, now, effects);
             }
-            Rejection::NotAMessage { command: Some(command), reason } => {
-                effects.push(refused(command, ErrorCode::InvalidParameters, reason));
-                return;
+            Rejection::Stale { unheard, reason } => {
+                self.unheard(unheard, ErrorCode::AuthFailed, reason, now, effects);
             }
-            Rejection::NotBelieved { reason } => return self.not_believed(reason, now, effects),
-            Rejection::Replayed => {
-                if let Admission::Send { dropped } = self.replays.admit(now) {
-                    effects.push(Effect::Audit { reason: REPLAY.to_owned(), dropped });
-                }
-                return;
+            Rejection::NotAMessage { unheard, reason } => {
+                let code = match unheard.command {
+                    Some(_) => ErrorCode::InvalidParameters,
+                    None => ErrorCode::InvalidMessage,
+                };
+                self.unheard(unheard, code, reason, now, effects);
             }
-            Rejection::Stale { reason, .. } => (ErrorCode::AuthFailed, reason),
-            Rejection::NotAMessage { reason, .. } => (ErrorCode::InvalidMessage, reason),
-            Rejection::TooLong { bytes } => (ErrorCode::MessageTooLarge, format!("the line has {bytes} bytes")),
-        };
+            Rejection::TooLong { bytes } => {
+                self.complain(ErrorCode::MessageTooLarge, format!("the line has {bytes} bytes"), now, effects);
+            }
+        }
+    }
+
+    /// What asks for something to be run is written down; a command is answered, and of everything else the host hears by a complaint.
+    fn unheard(&mut self, unheard: Unheard, code: ErrorCode, reason: String, now: Instant, effects: &mut Vec<Effect>) {
+        if unheard.command.is_none() {
+            self.complain(code, reason.clone(), now, effects);
+        }
+        if unheard != Unheard::default() {
+            effects.push(refuse(unheard, code, reason));
+        }
+    }
+
+    fn complain(&mut self, code: ErrorCode, reason: String, now: Instant, effects: &mut Vec<Effect>) {
         if !self.phase.has_host() {
             return;
         }
         if let Admission::Send { dropped } = self.errors.admit(now) {
             effects.push(Effect::Answer(complaint(code, reason, dropped)));
+        }
+    }
+
+    fn replayed(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        if let Admission::Send { dropped } = self.replays.admit(now) {
+            effects.push(Effect::Audit { reason: REPLAY.to_owned(), dropped });
         }
     }
 
@@ -363,6 +387,10 @@ impl Machine {
             self.next_sample = now + self.interval;
         }
     }
+}
+
+fn refuse(unheard: Unheard, code: ErrorCode, reason: String) -> Effect {
+    Effect::Refuse { unheard: Box::new(unheard), code, reason }
 }
 
 #[cfg(test)]

@@ -153,24 +153,53 @@ fn decode(record: &[u8]) -> (u64, NonceHash) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::super::{NonceJournal, Seen};
     use super::*;
     use crate::logging::logged;
 
     #[test]
-    fn a_restart_refuses_exactly_what_was_seen() {
+    fn restarts_refuse_exactly_what_was_seen_of_20_000_lines() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("nonces");
-        let mut first = NonceJournal::open(&path).unwrap();
-        for n in 1..=20_000_u64 {
-            first.admit(&format!("n{n}"), n);
+        for start in 0..4 {
+            let mut journal = NonceJournal::open(&path).unwrap();
+            for n in start * 5000 + 1..=(start + 1) * 5000 {
+                assert_eq!(journal.admit(&format!("n{n}"), n), Seen::New, "nonce {n}");
+            }
         }
-        drop(first);
-        let mut second = NonceJournal::open(&path).unwrap();
-        assert_eq!(second.window.floor, 20_000 - CAPACITY as u64);
-        assert_eq!(second.admit("n20000", 20_000), Seen::Before);
-        assert_eq!(second.admit("n1", 1), Seen::BelowFloor);
-        assert_eq!(second.admit("waited-in-the-port", 20_000), Seen::New);
+        let mut journal = NonceJournal::open(&path).unwrap();
+        let floor = 20_000 - CAPACITY as u64;
+        assert_eq!(journal.window.floor, floor);
+        for n in 1..=20_000_u64 {
+            let expected = if n <= floor { Seen::BelowFloor } else { Seen::Before };
+            assert_eq!(journal.admit(&format!("n{n}"), n), expected, "nonce {n}");
+        }
+        assert_eq!(journal.admit("waited-in-the-port", floor + 1), Seen::New);
+        assert_eq!(journal.admit("waited-too-long", floor), Seen::BelowFloor);
+    }
+
+    #[test]
+    fn however_often_the_agent_restarts_the_file_stays_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nonces");
+        drop(NonceJournal::open(&path).unwrap());
+        // As if that many had come already, one or two in each of many starts.
+        let came = COMPACT_AT as u64 - 2;
+        let records: Vec<u8> = (1..=came).flat_map(|n| encode(n, &super::super::digest(&format!("n{n}")))).collect();
+        fs::write(&path, records).unwrap();
+        let mut most = 0;
+        for n in came + 1..=came + 4 {
+            let mut journal = NonceJournal::open(&path).unwrap();
+            assert_eq!(journal.admit(&format!("n{n}"), n), Seen::New);
+            assert_eq!(journal.admit(&format!("n{came}"), came), Seen::Before);
+            most = most.max(fs::metadata(&path).unwrap().len() as usize / RECORD_BYTES);
+        }
+        assert_eq!(most, COMPACT_AT);
+        let facts = fs::metadata(&path).unwrap();
+        assert!(facts.len() as usize / RECORD_BYTES < CAPACITY + 10, "it was never written anew: {facts:?}");
+        assert_eq!(facts.permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -84,26 +84,69 @@ impl FromStr for Head {
     }
 }
 
-/// What a line says of the chain.
+/// What a line says of the chain, and what it says of gaps in it.
 #[derive(Debug, Deserialize)]
 pub struct Link {
     /// Its number.
     pub line: u64,
+    /// When it was written, by the machine's clock.
+    pub time: Timestamp,
+    /// The hash of the line before it.
+    pub previous: String,
+    /// What it is about.
+    pub event: Event,
+    /// In a file's first line: the file's number.
+    pub file: Option<u64>,
     /// In a file's first line: the number of the oldest file that was kept then.
     pub oldest: Option<u64>,
+    /// Where entries are missing: how many.
+    pub count: Option<u64>,
+    /// Where entries are missing: since when.
+    pub since: Option<Timestamp>,
+    /// Where a line was cut: how many bytes of it were dropped.
+    pub dropped_bytes: Option<u64>,
+}
+
+/// What a line is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// A file begins.
+    File,
+    /// A command that will run.
+    Received,
+    /// A command that will not.
+    Refused,
+    /// A command that came before.
+    Repeated,
+    /// A command is over.
+    Ended,
+    /// The file ended within a line.
+    Repaired,
+    /// Entries could not be written.
+    Missing,
+    /// What a newer agent writes.
+    #[serde(other)]
+    Other,
 }
 
 impl Link {
     /// Reads a line with its `\n`; nothing where it is not as it was written.
     #[must_use]
     pub fn read(line: &[u8]) -> Option<Self> {
-        let rest = line.strip_suffix(END)?;
-        let (rest, own) = rest.split_at_checked(rest.len().checked_sub(CHECK_DIGITS)?)?;
-        let signed = rest.strip_suffix(CHECK_KEY)?;
-        if own != check(signed).as_bytes() {
-            return None;
-        }
-        serde_json::from_slice(line).ok()
+        Self::examine(line).1
+    }
+
+    /// The line's hash, and what it says where it is as it was written. The bytes go through SHA-256 once.
+    #[must_use]
+    pub fn examine(line: &[u8]) -> (String, Option<Self>) {
+        let (signed, tail) = line.split_at(line.len().saturating_sub(CHECK_KEY.len() + CHECK_DIGITS + END.len()));
+        let so_far = Sha256::new_with_prefix(signed);
+        let check = hex(&so_far.clone().finalize());
+        let is_whole = tail.strip_prefix(CHECK_KEY).and_then(|rest| rest.strip_suffix(END))
+            == Some(&check.as_bytes()[..CHECK_DIGITS]);
+        let hash = hex(&so_far.chain_update(tail).finalize());
+        (hash, is_whole.then(|| serde_json::from_slice(line).ok()).flatten())
     }
 }
 
@@ -115,9 +158,10 @@ fn check(bytes: &[u8]) -> String {
 
 /// SHA-256 in hex.
 pub fn sha256(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }

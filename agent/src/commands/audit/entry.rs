@@ -36,19 +36,19 @@ const VARIABLES: [&str; 3] = ["env_vars", "environment_vars", "input_values"];
 pub enum CommandKind {
     /// An action with parameters.
     Safe,
-    /// A line for a shell.
+    /// A line for a shell, or an action that runs what the host says.
     Raw,
     /// A script.
     Script,
 }
 
 /// A command, fit to be written down.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Command {
-    id: String,
-    kind: CommandKind,
+    pub(super) id: String,
+    pub(super) kind: CommandKind,
     #[serde(skip_serializing_if = "Option::is_none")]
-    action: Option<String>,
+    pub(super) action: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<Text>,
     #[serde(skip_serializing_if = "Value::is_null")]
@@ -59,14 +59,46 @@ impl Command {
     /// A safe command. Fields named in `secrets` are left out wherever they stand, and so is every `password`.
     #[must_use]
     pub fn safe(command: &SafeCommand, secrets: &[&str]) -> Self {
-        let mut fields = command.command_type.fields.clone();
-        if let Some(params) = &command.params {
-            fields.insert("params".to_owned(), params.clone());
-        }
-        Self {
-            action: Some(clipped(&command.command_type.action)),
-            ..Self::new(&command.id, CommandKind::Safe, None, Value::Object(fields), secrets)
-        }
+        Self::action(command, CommandKind::Safe, None, fields(command), secrets)
+    }
+
+    /// A safe command that runs what the host says: a raw one, and its `script` is the text.
+    #[must_use]
+    pub fn raw_action(command: &SafeCommand, secrets: &[&str]) -> Self {
+        let mut fields = fields(command);
+        let script = match fields.remove("script") {
+            Some(Value::String(script)) => Some(script),
+            // What else stands there is no text, and shown as it came.
+            Some(other) => {
+                fields.insert("script".to_owned(), other);
+                None
+            }
+            None => None,
+        };
+        Self::action(command, CommandKind::Raw, script.as_deref(), fields, secrets)
+    }
+
+    /// What can be read of a command that has no id or fields of the wrong shape.
+    #[must_use]
+    pub fn unreadable(
+        id: &str,
+        kind: CommandKind,
+        action: Option<&str>,
+        fields: Map<String, Value>,
+        secrets: &[&str],
+    ) -> Self {
+        Self { action: action.map(clipped), ..Self::new(id, kind, None, Value::Object(fields), secrets) }
+    }
+
+    fn action(
+        command: &SafeCommand,
+        kind: CommandKind,
+        text: Option<&str>,
+        fields: Map<String, Value>,
+        secrets: &[&str],
+    ) -> Self {
+        let action = Some(clipped(&command.command_type.action));
+        Self { action, ..Self::new(&command.id, kind, text, Value::Object(fields), secrets) }
     }
 
     /// A raw command, with its text.
@@ -153,8 +185,16 @@ impl fmt::Display for Visible<'_> {
     }
 }
 
+fn fields(command: &SafeCommand) -> Map<String, Value> {
+    let mut fields = command.command_type.fields.clone();
+    if let Some(params) = &command.params {
+        fields.insert("params".to_owned(), params.clone());
+    }
+    fields
+}
+
 /// A text of any length: its beginning, and what tells whether it was this one.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 struct Text {
     head: String,
     bytes: usize,
@@ -212,7 +252,7 @@ fn drop_absent(fields: &mut Map<String, Value>) {
 pub struct Decision<'a> {
     /// Whether it may run.
     pub allowed: bool,
-    /// The rule that says so.
+    /// The rule that says so; empty where it was refused for what it is, before any rule.
     pub rule: &'a str,
     /// With which word it was refused.
     pub error_code: Option<ErrorCode>,
@@ -241,6 +281,15 @@ pub(super) enum Body {
     Received(Decided),
     /// A command that will not.
     Refused(Decided),
+    /// A command that came before, as it was then: it does not run again.
+    Repeated {
+        id: String,
+        kind: CommandKind,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        action: Option<String>,
+        /// It got its answer once more; else the one answer was still to come.
+        answered: bool,
+    },
     /// A command is over.
     Ended {
         id: String,
@@ -261,6 +310,7 @@ pub(super) enum Body {
 pub(super) struct Decided {
     #[serde(flatten)]
     command: Command,
+    #[serde(skip_serializing_if = "String::is_empty")]
     rule: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     error_code: Option<ErrorCode>,
@@ -270,6 +320,11 @@ impl Body {
     pub(super) fn decided(command: Command, decision: &Decision<'_>) -> Self {
         let decided = Decided { command, rule: clipped(decision.rule), error_code: decision.error_code };
         if decision.allowed { Self::Received(decided) } else { Self::Refused(decided) }
+    }
+
+    pub(super) fn repeated(command: Command, answered: bool) -> Self {
+        let Command { id, kind, action, .. } = command;
+        Self::Repeated { id, kind, action, answered }
     }
 
     pub(super) fn ended(id: &str, kind: CommandKind, ending: &Ending) -> Self {

@@ -6,7 +6,7 @@ use infini_protocol::Timestamp;
 
 use super::chain::{Head, Link, MAX_LINE_BYTES, sha256};
 use super::entry::Body;
-use super::storage::Storage;
+use super::storage::{Ends, Storage};
 
 /// The end of the last file: what is needed to go on.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Journal {
         let numbers = files.numbers()?;
         let mut torn = Vec::new();
         for &number in numbers.iter().rev() {
-            let ends = files.ends(number, 2 * MAX_LINE_BYTES)?;
+            let ends = ends_with_a_line(files, number)?;
             files.resume(number)?;
             let Some(end) = ends.last.iter().rposition(|&byte| byte == b'\n') else {
                 // The power went while the file's first line was written.
@@ -127,6 +127,19 @@ impl Journal {
         }
         *self = Self { head, file, oldest, bytes: line.len() as u64, is_torn: false, repaired: self.repaired.take() };
         Ok(())
+    }
+}
+
+/// The ends of a file, so much of them that a whole line is in the last one where the file has any. After a power loss some file systems
+/// leave zeros where the last blocks should be, more of them than a line is long.
+fn ends_with_a_line(files: &dyn Storage, number: u64) -> io::Result<Ends> {
+    let mut most = 2 * MAX_LINE_BYTES;
+    loop {
+        let ends = files.ends(number, most)?;
+        if ends.last.contains(&b'\n') || ends.last.len() as u64 >= ends.bytes {
+            return Ok(ends);
+        }
+        most *= 2;
     }
 }
 

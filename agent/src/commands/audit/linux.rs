@@ -1,5 +1,6 @@
 //! The audit's folder on Linux: 0700, with files that only root reads.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -34,6 +35,33 @@ pub fn numbers(path: &Path) -> io::Result<Vec<u64>> {
     }
     numbers.sort_unstable();
     Ok(numbers)
+}
+
+/// Whether a process has the file open for writing, by what `/proc/PID/fd` and `/proc/PID/fdinfo` say. What cannot be seen does not count:
+/// only root sees it of others.
+pub fn is_written(proc: &Path, file: &File, name: &OsStr) -> bool {
+    let Ok(wanted) = file.metadata() else { return false };
+    let processes = fs::read_dir(proc).into_iter().flatten().flatten();
+    let descriptors = processes.filter_map(|process| fs::read_dir(process.path().join("fd")).ok()).flatten().flatten();
+    descriptors.into_iter().any(|descriptor| {
+        let path = descriptor.path();
+        // By its name first: to ask about somebody's file on a network that is gone could take for ever.
+        fs::read_link(&path).is_ok_and(|target| target.file_name() == Some(name))
+            && fs::metadata(&path).is_ok_and(|found| (found.dev(), found.ino()) == (wanted.dev(), wanted.ino()))
+            && is_for_writing(&path)
+    })
+}
+
+/// The line `flags` of a descriptor's `fdinfo` is octal, and its last two bits are the access mode, 0 for reading only: proc(5), open(2).
+fn is_for_writing(descriptor: &Path) -> bool {
+    const ACCESS_MODE: u32 = 0o3;
+    let info = || {
+        let (process, number) = (descriptor.parent()?.parent()?, descriptor.file_name()?);
+        let text = fs::read_to_string(process.join("fdinfo").join(number)).ok()?;
+        let flags = text.lines().find_map(|line| line.strip_prefix("flags:"))?;
+        u32::from_str_radix(flags.trim(), 8).ok()
+    };
+    info().is_some_and(|flags| flags & ACCESS_MODE != 0)
 }
 
 impl Storage for Folder {

@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 
 use infini_protocol::agent::{AgentBody, ScriptCompletion};
-use infini_protocol::host::Script;
+use infini_protocol::host::{CommandName, Script};
 
 use super::Answer;
 use crate::commands::ids::{self, Digest};
 use crate::commands::outcome::{CommandError, Outcome};
+use crate::commands::policy::SCRIPT;
 
 /// How many scripts may wait: far more than a host has for a machine.
 const MOST_WAITING: usize = 1000;
@@ -48,15 +49,20 @@ impl Scripts {
         self.runs = false;
     }
 
-    /// None of those that wait will run; the host asks for them in the next boot, or another agent does in this one.
-    pub fn clear(&mut self) {
-        self.waiting.clear();
+    /// None of those that wait will run: gives them back.
+    pub fn clear(&mut self) -> VecDeque<Script> {
+        std::mem::take(&mut self.waiting)
     }
 }
 
 /// An execution's id among those of commands, none of which has a control character.
 pub fn key(execution_id: &str) -> String {
     format!("\0script {execution_id}")
+}
+
+/// What the log calls it.
+pub fn name(script: &Script) -> CommandName {
+    CommandName { id: script.execution_id.clone(), command_type: SCRIPT.to_owned() }
 }
 
 /// What tells whether a script is the same as before.

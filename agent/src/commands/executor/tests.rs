@@ -1,3 +1,6 @@
+mod audit;
+
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use infini_protocol::host::HostMessage;
@@ -49,9 +52,13 @@ struct Bench {
 
 impl Bench {
     fn new(permissions: Option<&str>) -> Self {
+        Self::with_audit(permissions, |folder| Audit::open(folder, AuditSettings::default()))
+    }
+
+    fn with_audit(permissions: Option<&str>, audit: impl FnOnce(&Path) -> Audit) -> Self {
         let programs = Arc::new(Programs::default());
         let folder = tempfile::tempdir().unwrap();
-        let audit = Audit::open(&folder.path().join("audit"), AuditSettings::default());
+        let audit = audit(folder.path());
         let context = Context { programs: Arc::clone(&programs) as Arc<dyn ProgramRunner>, ..idle_context() };
         let permissions = permissions.map(|text| Permissions::from_toml(text).unwrap());
         let policy = Policy::new(Asking::Holder, permissions);
@@ -295,21 +302,4 @@ async fn a_script_that_may_not_run_ends_with_126() {
     let [Answer { body: AgentBody::ScriptCompletion(end), .. }] = answers.as_slice() else { panic!("{answers:?}") };
     assert_eq!((end.execution_id.as_str(), end.exit_code), ("s", 126));
     assert!(end.stderr.contains("policy"), "{}", end.stderr);
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_audit_has_what_was_decided_and_how_it_ended() {
-    let mut bench = Bench::raw();
-    bench.take(raw("1", "echo hello"));
-    bench.next().await;
-    bench.take(safe("2", "Nothing"));
-    let event = bench.executor.close().unwrap();
-    assert_eq!(event.source, "audit");
-    let folder = std::fs::read_dir(bench.folder.path().join("audit")).unwrap();
-    let file = folder.map(|entry| entry.unwrap().path()).next().unwrap();
-    let text = std::fs::read_to_string(file).unwrap();
-    let events: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let told: Vec<_> = events.iter().filter_map(|event| event["event"].as_str()).collect();
-    assert_eq!(told, ["file", "received", "ended", "refused"], "{text}");
-    assert!(text.contains("echo hello") && text.contains("permissions.raw"), "{text}");
 }

@@ -3,6 +3,7 @@
 use infini_protocol::host::{CommandName, HostMessage, Sessions};
 use infini_protocol::metrics::MetricsData;
 
+use crate::commands::executor::Unheard;
 use crate::commands::ids::Digest;
 
 /// Something that happened.
@@ -70,7 +71,7 @@ pub enum Rejection {
     /// It is no message, or none that is known.
     NotAMessage {
         /// Which command it was for all that.
-        command: Option<CommandName>,
+        unheard: Unheard,
         /// What is wrong with it.
         reason: String,
     },
@@ -83,6 +84,13 @@ pub enum Rejection {
     Replayed,
     /// It is well signed but out of its time.
     Stale {
+        /// Which command it was, if any.
+        unheard: Unheard,
+        /// Why.
+        reason: String,
+    },
+    /// It is well signed, and so old that nobody can tell any more whether it came before.
+    BelowFloor {
         /// Which command it was, if any.
         command: Option<CommandName>,
         /// Why.

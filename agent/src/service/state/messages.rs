@@ -2,18 +2,15 @@
 
 use infini_protocol::ErrorCode;
 use infini_protocol::agent::{AgentBody, AgentEvent, ErrorDetails, ErrorMessage, EventSeverity};
-use infini_protocol::host::CommandName;
 use serde_json::json;
 
-use super::Effect;
 use super::negotiation::NotForUs;
-use crate::commands::executor::refusal;
 
 /// Of what was held back.
 pub const MORE: &str = "lines like those before could not be used either";
 
-/// Of a line whose nonce is known.
-pub const REPLAY: &str = "a signed line came once more";
+/// Of a line whose nonce is known, or so old that it may have been.
+pub const REPLAY: &str = "a signed line came once more, or is too old to tell";
 
 /// Of a line that is not for this process of the agent.
 pub const fn misaddressed(why: NotForUs) -> &'static str {
@@ -24,6 +21,9 @@ pub const fn misaddressed(why: NotForUs) -> &'static str {
         }
     }
 }
+
+/// Of a command that meets the agent's end.
+pub const SHUTTING_DOWN: &str = "the agent is stopping and takes no more commands";
 
 /// The host wants what was not agreed on.
 pub fn not_negotiated(capability: &str) -> AgentBody {
@@ -46,16 +46,6 @@ pub fn complaint(error_code: ErrorCode, message: String, dropped: u64) -> AgentB
             dropped: (dropped > 0).then_some(dropped),
         },
     })
-}
-
-/// The answer to a command that was not even judged.
-pub fn refused(command: CommandName, code: ErrorCode, reason: String) -> Effect {
-    Effect::Answer(AgentBody::Response(Box::new(refusal(command, code, reason))))
-}
-
-/// The answer to a command that meets the agent's end.
-pub fn shutting_down(command: CommandName) -> Effect {
-    refused(command, ErrorCode::ShuttingDown, "the agent is stopping and takes no more commands".to_owned())
 }
 
 /// Samples were thrown away unsent.

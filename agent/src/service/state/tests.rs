@@ -62,6 +62,7 @@ fn kinds(effects: &[Effect]) -> Vec<&'static str> {
             Effect::Audit { .. } => "audit",
             Effect::Collect => "collect",
             Effect::Run(_) | Effect::RunScripts(_) => "run",
+            Effect::Refuse { .. } => "refuse",
             other => panic!("not expected here: {other:?}"),
         })
         .collect()
@@ -227,15 +228,38 @@ fn replays_are_counted_and_written_down_and_nobody_is_answered() {
 #[test]
 fn a_command_that_cannot_run_still_gets_its_answer() {
     let mut bench = Bench::active();
-    let name = || Some(CommandName { id: "c-1".to_owned(), command_type: "OsInfo".to_owned() });
-    for (rejection, code) in [
-        (Rejection::Stale { command: name(), reason: String::new() }, ErrorCode::AuthFailed),
-        (Rejection::NotAMessage { command: name(), reason: String::new() }, ErrorCode::InvalidParameters),
+    let unheard = || Unheard::in_payload(br#"{"type":"SafeCommand","id":"c-1","command_type":{"action":"OsInfo"}}"#);
+    let reason = String::new;
+    for (rejection, refused, code) in [
+        (Rejection::Stale { unheard: unheard(), reason: reason() }, unheard(), ErrorCode::AuthFailed),
+        (Rejection::NotAMessage { unheard: unheard(), reason: reason() }, unheard(), ErrorCode::InvalidParameters),
     ] {
         let effects = bench.on(Input::Rejected(rejection));
-        let [Effect::Answer(AgentBody::Response(response))] = effects.as_slice() else { panic!("{effects:?}") };
-        assert_eq!((response.id.as_str(), response.error_code), ("c-1", Some(code)));
-        assert_eq!(response.command_type, "OsInfo");
+        assert_eq!(effects, [Effect::Refuse { unheard: Box::new(refused), code, reason: reason() }]);
+    }
+}
+
+#[test]
+fn a_command_that_may_be_a_replay_is_answered_and_cannot_push_the_audit_out() {
+    let mut bench = Bench::active();
+    let command = CommandName { id: "c-1".to_owned(), command_type: "OsInfo".to_owned() };
+    let old = || Input::Rejected(Rejection::BelowFloor { command: Some(command.clone()), reason: String::new() });
+    let effects: Vec<_> = (0..100).flat_map(|_| bench.on(old())).collect();
+    let audited = effects.iter().filter(|effect| matches!(effect, Effect::Audit { .. })).count();
+    let answered = effects.iter().filter(
+        |effect| matches!(effect, Effect::Refuse { unheard, .. } if unheard.command.is_some() && unheard.entries.is_empty()),
+    );
+    assert_eq!((audited, answered.count(), effects.len()), (1, 100, 101));
+}
+
+#[test]
+fn what_is_for_nobody_is_written_down_and_only_complained_about_where_no_command_waits() {
+    let mut bench = Bench::active();
+    let scripts = br#"{"type":"pending_scripts_response","scripts":[{"execution_id":"e","script_content":"id"}]}"#;
+    for (payload, kinds_of) in [(&scripts[..], &["error", "refuse"][..]), (br#"{"type":"Metrics"}"#, &["error"])] {
+        let unheard = Unheard::in_payload(payload);
+        let effects = bench.on(Input::Rejected(Rejection::Stale { unheard, reason: String::new() }));
+        assert_eq!(kinds(&effects), kinds_of);
     }
 }
 
@@ -248,8 +272,11 @@ fn stopping_is_final_and_says_so_to_commands() {
     let command = json!({"type": "SafeCommand", "id": "s", "command_type": {"action": "OsInfo"}});
     let command = HostMessage::parse(command.to_string().as_bytes()).unwrap();
     let effects = bench.on(message(command));
-    let [Effect::Answer(AgentBody::Response(response))] = effects.as_slice() else { panic!("{effects:?}") };
-    assert_eq!(response.error_code, Some(ErrorCode::ShuttingDown));
+    let [Effect::Refuse { unheard, code: ErrorCode::ShuttingDown, .. }] = effects.as_slice() else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(unheard.command.as_ref().map(|command| command.id.as_str()), Some("s"));
+    assert_eq!(unheard.entries.len(), 1);
 }
 
 #[test]

@@ -1,0 +1,57 @@
+//! A disk that fills up.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{Ends, Folder, Storage};
+
+/// A folder on a disk with so many bytes left; what does not fit is written in part, as a real one does.
+#[derive(Debug)]
+pub struct SmallDisk {
+    folder: Folder,
+    room: Arc<AtomicUsize>,
+}
+
+impl SmallDisk {
+    /// A disk with that much room.
+    pub fn with_room(path: &Path, bytes: usize) -> Self {
+        Self { folder: Folder::new(path), room: Arc::new(AtomicUsize::new(bytes)) }
+    }
+
+    /// How much room is left, to be changed while the disk is used.
+    pub fn room(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.room)
+    }
+}
+
+impl Storage for SmallDisk {
+    fn numbers(&self) -> io::Result<Vec<u64>> {
+        self.folder.numbers()
+    }
+    fn ends(&self, number: u64, most: usize) -> io::Result<Ends> {
+        self.folder.ends(number, most)
+    }
+    fn begin(&mut self, number: u64) -> io::Result<()> {
+        self.folder.begin(number)
+    }
+    fn resume(&mut self, number: u64) -> io::Result<()> {
+        self.folder.resume(number)
+    }
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let fits = bytes.len().min(self.room.load(Ordering::Relaxed));
+        self.room.fetch_sub(fits, Ordering::Relaxed);
+        self.folder.append(&bytes[..fits])?;
+        if fits < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+    fn truncate(&mut self, bytes: u64) -> io::Result<()> {
+        self.folder.truncate(bytes)
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        self.folder.sync()
+    }
+    fn remove(&mut self, number: u64) -> io::Result<()> {
+        self.folder.remove(number)
+    }
+}
