@@ -125,7 +125,11 @@ impl LinkTask {
         let port = match &endpoint {
             Endpoint::Device(path) => {
                 let (name, rank) = detect::judge_configured(&self.settings.roots, path, self.settings.borrow)?;
-                description = PortDescription { name, borrowed: rank != Rank::Named, ..description };
+                let borrowed = rank != Rank::Named;
+                if borrowed {
+                    self.await_turn(path, Instant::now())?;
+                }
+                description = PortDescription { name, borrowed, ..description };
                 platform::open_device(path, &self.settings.roots)?
             }
             Endpoint::Unix(path) => platform::connect_unix(path)?,
@@ -155,9 +159,17 @@ impl LinkTask {
         if candidate.name.is_none() {
             self.not_before.entry(candidate.path.clone()).or_insert(now + NAME_SETTLES);
         }
-        match self.not_before.get(&candidate.path) {
-            Some(&next) if candidate.borrowed() && next > now => Err(Failure { error: None, next: Some(next) }),
-            _ => Ok(platform::open_device(&candidate.path, &self.settings.roots)?),
+        if candidate.borrowed() {
+            self.await_turn(&candidate.path, now)?;
+        }
+        Ok(platform::open_device(&candidate.path, &self.settings.roots)?)
+    }
+
+    /// Refuses a port whose time has not come.
+    fn await_turn(&self, path: &Path, now: Instant) -> Result<(), Failure> {
+        match self.not_before.get(path) {
+            Some(&next) if next > now => Err(Failure { error: None, next: Some(next) }),
+            _ => Ok(()),
         }
     }
 
