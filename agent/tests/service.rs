@@ -340,6 +340,25 @@ fn systemd_hears_of_a_loop_that_runs_twice_in_the_time_that_it_waits() {
 }
 
 #[test]
+fn hosts_that_come_and_go_faster_than_the_tick_do_not_put_it_off() {
+    let guest = Guest::new();
+    let mut command = guest.command();
+    let notify = notify_socket(&guest, &mut command, Duration::from_secs(1));
+    let _agent = guest.start_listening(command);
+    // All is read that was said: the agent would wait for room in the socket.
+    let alive = std::thread::spawn(move || {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        std::iter::from_fn(|| heard(&notify, deadline)).any(|said| said == "WATCHDOG=1")
+    });
+    let mut hosts = 0;
+    while !alive.is_finished() {
+        guest.connect().next_line();
+        hosts += 1;
+    }
+    assert!(alive.join().unwrap(), "no tick while {hosts} hosts came and went");
+}
+
+#[test]
 fn a_host_that_comes_and_goes_does_not_fill_the_log() {
     let guest = Guest::new();
     let agent = guest.start_listening(guest.command());

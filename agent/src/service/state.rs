@@ -157,6 +157,12 @@ impl Machine {
         self.next_sample = self.next_sample.min(now + interval);
     }
 
+    /// When the next regular sample is due; `None` while there is no host to read it.
+    #[must_use]
+    pub fn sample_due(&self) -> Option<Instant> {
+        self.phase.has_host().then_some(self.next_sample)
+    }
+
     /// The kernel's name for this boot.
     #[must_use]
     pub fn boot_id(&self) -> &str {
