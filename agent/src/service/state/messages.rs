@@ -18,8 +18,8 @@ pub const REPLAY: &str = "a signed line came once more";
 pub const OTHER_SESSION: &str = "the line names another session of this agent; say hello again";
 
 /// The host wants what was not agreed on.
-pub fn not_negotiated(capability: &str) -> AgentBody {
-    complaint(ErrorCode::InvalidMessage, format!("{capability} was not negotiated: hello, then handshake_ack"), 0)
+pub fn not_negotiated(capability: &str, dropped: u64) -> AgentBody {
+    complaint(ErrorCode::InvalidMessage, format!("{capability} was not negotiated: hello, then handshake_ack"), dropped)
 }
 
 /// A line of the host came to nothing; so many before it were not told.
