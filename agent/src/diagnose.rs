@@ -2,6 +2,7 @@
 //! but the one that is named for this agent, and that only where nobody has it open.
 
 mod findings;
+mod host;
 #[cfg(target_os = "linux")]
 mod linux;
 

@@ -94,6 +94,7 @@ enum Event {
     Answer(Option<Answer>),
     ClockSet(io::Result<()>),
     Order(Order),
+    SampleDue,
     Tick,
 }
 
@@ -134,11 +135,11 @@ impl InfiniService {
             self.start_commands();
             let phase = self.machine.phase();
             if phase != before {
-                self.phase_log.changed(before, phase, Instant::now());
+                self.phase_log.changed(before, phase, now());
                 self.supervisor.status(phase.describe());
             }
             if is_tick {
-                self.phase_log.tick(phase, Instant::now());
+                self.phase_log.tick(phase, now());
                 self.supervisor.alive();
             }
         }
@@ -194,6 +195,7 @@ impl InfiniService {
             answer = self.command_executor.next() => Event::Answer(answer),
             result = clock_set => Event::ClockSet(result),
             order = self.supervisor.next_order() => Event::Order(order),
+            () = sleep_until(self.machine.sample_due()) => Event::SampleDue,
             _ = self.ticker.tick() => Event::Tick,
         }
     }
@@ -213,7 +215,7 @@ impl InfiniService {
             }
             Event::Order(Order::Stop) => self.decide(Input::Stop),
             Event::Order(Order::Reload) => self.reload(),
-            Event::Tick => self.decide(Input::Tick),
+            Event::SampleDue | Event::Tick => self.decide(Input::Tick),
         }
     }
 
@@ -223,7 +225,7 @@ impl InfiniService {
                 tracing::info!(port = %port.endpoint, name = port.name, borrowed = port.borrowed, "port open");
                 self.decide(Input::PortOpened);
             }
-            LinkEvent::HostAttached if self.communication.may_speak() => self.host_attached(),
+            LinkEvent::HostAttached if self.communication.may_speak() => self.decide(Input::HostAttached),
             // On a borrowed port whoever is there has to prove himself first.
             LinkEvent::HostAttached => {}
             LinkEvent::HostDetached => self.decide(Input::HostDetached),
@@ -249,21 +251,13 @@ impl InfiniService {
         }
     }
 
-    fn host_attached(&mut self) {
-        self.decide(Input::HostAttached);
-        // The next regular sample comes one interval after the one for the greeting. That puts the tick off, and hosts may come and go
-        // faster than it: the watchdog is not to hear of them as silence.
-        self.ticker.reset();
-        self.supervisor.alive();
-    }
-
     fn line(&mut self, line: &[u8], first_after_attach: bool) {
         let judged = inbound::judge(&mut self.authenticator, line, first_after_attach, clock::moment());
         if judged.proves_host && !self.communication.may_speak() {
             self.communication.verified();
             // The host that proved itself may have left again.
             if self.communication.may_speak() {
-                self.host_attached();
+                self.decide(Input::HostAttached);
             }
         }
         if let Some(input) = judged.input {
@@ -272,7 +266,7 @@ impl InfiniService {
     }
 
     fn decide(&mut self, input: Input) {
-        for effect in self.machine.on(input, Instant::now(), clock::now()) {
+        for effect in self.machine.on(input, now(), clock::now()) {
             self.carry_out(effect);
         }
     }
@@ -373,7 +367,7 @@ impl InfiniService {
                 self.command_executor.reconfigure(CommandLimits::of(&loaded.config), policy, loaded.config.audit);
                 self.authenticator.set_trust(trust);
                 self.collector.reconfigure(loaded.config.collector.settings.clone());
-                self.machine.set_interval(loaded.config.collector.interval, Instant::now());
+                self.machine.set_interval(loaded.config.collector.interval, now());
                 self.loaded = loaded;
                 self.ticker = ticker(&self.loaded.config, &self.supervisor);
                 self.supervisor.alive();
@@ -395,7 +389,20 @@ fn repeated(body: &AgentBody) -> Option<CommandName> {
     }
 }
 
-/// The loop's own time: often enough for the samples and for half of the watchdog's patience.
+/// The runtime's clock, which tests can stop.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+async fn sleep_until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The loop's own time: often enough for the samples and for half of the watchdog's patience. Nothing that happens puts it off, so
+/// whatever comes how often, the watchdog hears of a loop that turns and of no other.
 fn ticker(config: &Config, supervisor: &Supervisor) -> Interval {
     let sample = config.collector.interval;
     let period = supervisor.watchdog().map_or(sample, |patience| sample.min(patience / 2));

@@ -236,6 +236,48 @@ async fn a_port_whose_name_comes_late_is_not_taken_for_an_unnamed_one() {
     assert!(matches!(event, LinkEvent::Unavailable { error: LinkError::NotFound { .. }, .. }), "{event:?}");
 }
 
+/// As the kernel does it: the device first, then the node, and the name last.
+#[tokio::test(start_paused = true)]
+async fn a_configured_port_is_not_opened_before_its_name_has_had_time_to_come() {
+    for name in [Some("com.redhat.spice.0"), None] {
+        let (machine, host) = (Machine::new(), Pty::new());
+        fs::create_dir(machine.folder.path().join("sys/class/virtio-ports/vport0p1")).unwrap();
+        machine.node("vport0p1", &host.slave);
+        let start = tokio::time::Instant::now();
+        let mut link = configured(&machine, "vport0p1", BorrowPolicy::Allowed);
+        tokio::task::yield_now().await;
+        if let Some(name) = name {
+            machine.name("vport0p1", name);
+            let event = next(&mut link).await;
+            assert!(
+                matches!(event, LinkEvent::Unavailable { error: LinkError::BelongsToOther { .. }, .. }),
+                "{event:?}"
+            );
+        } else {
+            assert!(!opened(&mut link).await.1, "the administrator's word makes it ours");
+        }
+        assert_eq!(start.elapsed().as_secs(), 2, "{name:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configured_port_that_is_plugged_in_again_has_its_name_waited_for_again() {
+    let (machine, host, successor) = (Machine::new(), Pty::new(), Pty::new());
+    fs::create_dir(machine.folder.path().join("sys/class/virtio-ports/vport0p1")).unwrap();
+    let node = machine.node("vport0p1", &host.slave);
+    let mut link = configured(&machine, "vport0p1", BorrowPolicy::Allowed);
+    opened(&mut link).await;
+    attached(&mut link).await;
+    fs::remove_file(&node).unwrap();
+    machine.node("vport0p1", &successor.slave);
+    drop(host);
+    let closed = next(&mut link).await;
+    assert!(matches!(closed, LinkEvent::Closed { error: LinkError::Gone { .. } }), "{closed:?}");
+    let gone = tokio::time::Instant::now();
+    opened(&mut link).await;
+    assert!(gone.elapsed() >= Duration::from_secs(2), "opened after {:?}", gone.elapsed());
+}
+
 #[tokio::test]
 async fn a_borrowed_port_is_silent_until_verified_and_left_for_our_own() {
     let (machine, mut owner, host) = (Machine::new(), Pty::new(), Pty::new());
@@ -268,20 +310,22 @@ async fn a_borrowed_port_is_silent_until_verified_and_left_for_our_own() {
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_borrowed_port_is_left_alone_for_ten_minutes() {
-    let (machine, owner) = (Machine::new(), Pty::new());
-    machine.name("vport0p1", "org.qemu.guest_agent.0");
-    machine.node("vport0p1", &owner.slave);
-    let mut link = machine.link(BorrowPolicy::Allowed);
-    let start = tokio::time::Instant::now();
-    for round in 1..=2 {
-        let event = link.next_event().await;
-        assert!(matches!(event, LinkEvent::Opened { .. }), "{event:?}");
-        let event = link.next_event().await;
-        assert!(matches!(event, LinkEvent::HostAttached), "{event:?}");
-        let event = link.next_event().await;
-        assert!(matches!(event, LinkEvent::Closed { error: LinkError::Silent { .. } }), "{event:?}");
-        let expected = 90 * round + 600 * (round - 1);
-        assert_eq!(start.elapsed().as_secs(), expected, "round {round}");
+    for link in [Machine::link, |machine: &Machine, borrow| configured(machine, "vport0p1", borrow)] {
+        let (machine, owner) = (Machine::new(), Pty::new());
+        machine.name("vport0p1", "org.qemu.guest_agent.0");
+        machine.node("vport0p1", &owner.slave);
+        let mut link = link(&machine, BorrowPolicy::Allowed);
+        let start = tokio::time::Instant::now();
+        for round in 1..=2 {
+            let event = link.next_event().await;
+            assert!(matches!(event, LinkEvent::Opened { .. }), "{event:?}");
+            let event = link.next_event().await;
+            assert!(matches!(event, LinkEvent::HostAttached), "{event:?}");
+            let event = link.next_event().await;
+            assert!(matches!(event, LinkEvent::Closed { error: LinkError::Silent { .. } }), "{event:?}");
+            let expected = 90 * round + 600 * (round - 1);
+            assert_eq!(start.elapsed().as_secs(), expected, "round {round}");
+        }
     }
 }
 

@@ -1,11 +1,16 @@
 //! Ports: from single sockets to one entry a port.
 
+mod sockets;
+
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use infini_protocol::Text;
 use infini_protocol::metrics::{PortMetrics, PortProtocol};
+
+pub use sockets::Sockets;
+use sockets::any_address;
 
 /// One socket of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,16 +86,17 @@ type Key = (SocketState, PortProtocol, u16, Option<IpAddr>, Option<u32>);
 
 /// One entry for each address that is listened on, with the connections that came in over it; and one for each port that connections
 /// go out from. Listening ones first, then those with the most connections.
-pub fn aggregate<'o>(sockets: &[Socket], owner: impl Fn(u64) -> Option<&'o SocketOwner>) -> Vec<PortMetrics> {
+pub fn aggregate<'o>(sockets: &Sockets, owner: impl Fn(u64) -> Option<&'o SocketOwner>) -> Vec<PortMetrics> {
     let mut ports: BTreeMap<Key, PortMetrics> = BTreeMap::new();
-    for socket in sockets.iter().filter(|socket| socket.state.is_listening()) {
+    for socket in sockets.listening() {
         // Several sockets may share a port (SO_REUSEPORT): the first one that has an owner names it.
         let port = ports.entry(listening_key(socket, socket.address)).or_insert_with(|| entry(socket, None));
         if port.pid.is_none() {
             *port = entry(socket, owner(socket.id));
+            port.connection_count = sockets.connections(&(socket.protocol, socket.port, socket.address));
         }
     }
-    for socket in sockets.iter().filter(|socket| !socket.state.is_listening()) {
+    for socket in sockets.others() {
         if let Some(listener) = listener(&mut ports, socket) {
             listener.connection_count += u32::from(socket.state == SocketState::Established);
             continue;
@@ -114,10 +120,7 @@ fn listening_key(socket: &Socket, address: IpAddr) -> Key {
 
 /// The port that a connection came in over: the one of its own address before the one of any address.
 fn listener<'p>(ports: &'p mut BTreeMap<Key, PortMetrics>, connection: &Socket) -> Option<&'p mut PortMetrics> {
-    let any: IpAddr = match connection.address {
-        IpAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
-    };
+    let any = any_address(connection.address);
     let own = listening_key(connection, connection.address);
     let key = if ports.contains_key(&own) { own } else { listening_key(connection, any) };
     ports.get_mut(&key)
@@ -151,7 +154,9 @@ mod tests {
     fn summary(sockets: &[Socket]) -> Vec<(String, Option<u32>, u32)> {
         let owners: Vec<SocketOwner> =
             (0..100).map(|pid| SocketOwner { pid, name: format!("p{pid}").into(), exe_path: None }).collect();
-        let ports = aggregate(sockets, |id| owners.get(id as usize).filter(|_| id != 0));
+        let mut gathered = Sockets::default();
+        sockets.iter().for_each(|socket| gathered.add(*socket));
+        let ports = aggregate(&gathered, |id| owners.get(id as usize).filter(|_| id != 0));
         let name = |port: &PortMetrics| format!("{} {}:{}", port.state, port.address.as_deref().unwrap(), port.port);
         ports.iter().map(|port| (name(port), port.pid, port.connection_count)).collect()
     }
@@ -179,6 +184,16 @@ mod tests {
                 entry("ESTABLISHED ::ffff:10.0.0.5:80", 9, 1)
             ]
         );
+    }
+
+    #[test]
+    fn a_connection_that_is_told_before_its_port_counts_for_it_too() {
+        let found = summary(&[
+            socket(Udp, "10.0.0.5", 53, Established, 7),
+            socket(Udp, "0.0.0.0", 53, Unconnected, 7),
+            socket(Udp, "10.0.0.5", 53, Established, 7),
+        ]);
+        assert_eq!(found, [entry("UNCONN 0.0.0.0:53", 7, 2)]);
     }
 
     #[test]

@@ -124,8 +124,8 @@ impl LinkTask {
         let mut description = PortDescription { endpoint: endpoint.clone(), name: None, borrowed: false };
         let port = match &endpoint {
             Endpoint::Device(path) => {
-                let (name, rank) = detect::judge_configured(&self.settings.roots, path, self.settings.borrow)?;
-                description = PortDescription { name, borrowed: rank != Rank::Named, ..description };
+                let (name, borrowed) = self.claim_configured(path)?;
+                description = PortDescription { name, borrowed, ..description };
                 platform::open_device(path, &self.settings.roots)?
             }
             Endpoint::Unix(path) => platform::connect_unix(path)?,
@@ -135,6 +135,23 @@ impl LinkTask {
             }
         };
         Ok(Opened::Port { port, description })
+    }
+
+    /// The name of a port that the configuration names, and whether it is borrowed. What the driver has not told yet may be another
+    /// service's name.
+    fn claim_configured(&mut self, path: &Path) -> Result<(Option<String>, bool), Failure> {
+        let (roots, now) = (&self.settings.roots, Instant::now());
+        self.not_before.retain(|path, _| path.exists());
+        let (name, rank) = detect::judge_configured(roots, path, self.settings.borrow)?;
+        let unnamed = name.is_none() && detect::is_port(roots, path);
+        if unnamed {
+            self.let_name_settle(path, now);
+        }
+        let borrowed = rank != Rank::Named;
+        if unnamed || borrowed {
+            self.await_turn(path, now)?;
+        }
+        Ok((name, borrowed))
     }
 
     fn open_detected(&mut self) -> Result<Opened, Failure> {
@@ -153,11 +170,23 @@ impl LinkTask {
 
     fn open_candidate(&mut self, candidate: &Candidate, now: Instant) -> Result<Port, Failure> {
         if candidate.name.is_none() {
-            self.not_before.entry(candidate.path.clone()).or_insert(now + NAME_SETTLES);
+            self.let_name_settle(&candidate.path, now);
         }
-        match self.not_before.get(&candidate.path) {
-            Some(&next) if candidate.borrowed() && next > now => Err(Failure { error: None, next: Some(next) }),
-            _ => Ok(platform::open_device(&candidate.path, &self.settings.roots)?),
+        if candidate.borrowed() {
+            self.await_turn(&candidate.path, now)?;
+        }
+        Ok(platform::open_device(&candidate.path, &self.settings.roots)?)
+    }
+
+    fn let_name_settle(&mut self, path: &Path, now: Instant) {
+        self.not_before.entry(path.to_owned()).or_insert(now + NAME_SETTLES);
+    }
+
+    /// Refuses a port whose time has not come.
+    fn await_turn(&self, path: &Path, now: Instant) -> Result<(), Failure> {
+        match self.not_before.get(path) {
+            Some(&next) if next > now => Err(Failure { error: None, next: Some(next) }),
+            _ => Ok(()),
         }
     }
 
@@ -215,7 +244,11 @@ impl LinkTask {
                     LinkError::Silent { path: endpoint.path() }
                 }
                 End::Closed => match endpoint {
-                    Endpoint::Device(path) => LinkError::Gone { path: path.clone() },
+                    Endpoint::Device(path) => {
+                        // What comes back under this path is another port, whose name is to be waited for again.
+                        self.not_before.remove(path);
+                        LinkError::Gone { path: path.clone() }
+                    }
                     socket => LinkError::HostClosed { endpoint: socket.to_string() },
                 },
                 End::Failed(source) => LinkError::Io { what: endpoint.to_string(), source },

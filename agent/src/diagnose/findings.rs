@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use super::host::{HostProbe, host};
 use super::{Finding, linux};
 use crate::auth::secret::{Found, SecretError};
-use crate::communication::detect::{Candidate, PortFacts, Rank, Survey, inspect, judge_configured};
+use crate::communication::detect::{Candidate, Rank, Survey, inspect, judge_configured};
 use crate::communication::{BorrowPolicy, DeviceRoots, Endpoint, LinkError};
 use crate::config::{Auth, Loaded};
 
@@ -85,9 +86,6 @@ fn device_findings(path: &Path, roots: &DeviceRoots, borrow: BorrowPolicy, host_
     vec![port, host(&chosen, Some(&facts), host_attached)]
 }
 
-/// Whether a host is attached to the port.
-pub type HostProbe = fn(&Path) -> std::io::Result<bool>;
-
 /// The driver, the port that was found, and whether somebody is at its other end.
 pub fn port_findings(survey: &Survey, host_attached: HostProbe) -> Vec<Finding> {
     let mut findings = vec![driver(survey)];
@@ -130,37 +128,6 @@ fn port(chosen: &Candidate) -> Finding {
     Finding::ok("port", message)
 }
 
-fn host(chosen: &Candidate, facts: Option<&PortFacts>, host_attached: HostProbe) -> Finding {
-    let holders = facts.map_or(&[][..], |port| port.holders.as_slice());
-    if let Some(other) = holders.iter().find(|holder| holder.name != "infiniservice") {
-        let error = LinkError::Busy { path: chosen.path.clone(), holders: vec![other.clone()] };
-        return Finding::problem("port", error.to_string(), error.advice());
-    }
-    if let Some(agent) = holders.first() {
-        return Finding::ok("host", format!("the running agent (pid {}) has the port", agent.pid));
-    }
-    if chosen.borrowed() {
-        let message = "not looked at: opening a port that is not named for this agent could disturb its owner";
-        return Finding::ok("host", message.to_owned());
-    }
-    match host_attached(&chosen.path) {
-        Ok(true) => Finding::ok("host", "attached".to_owned()),
-        Ok(false) => Finding::warning(
-            "host",
-            "nobody is attached at the host's side".to_owned(),
-            "Start infinihost (or another client) on the port's socket; the agent notices at once.",
-        ),
-        Err(error) => {
-            let what = if error.kind() == std::io::ErrorKind::PermissionDenied {
-                LinkError::PermissionDenied { path: chosen.path.clone() }
-            } else {
-                LinkError::Io { what: chosen.path.display().to_string(), source: error }
-            };
-            Finding::problem("port", what.to_string(), what.advice())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io;
@@ -168,7 +135,7 @@ mod tests {
     use super::*;
     use crate::communication::BorrowPolicy;
     use crate::communication::Holder;
-    use crate::communication::detect::{Facts, judge};
+    use crate::communication::detect::{Facts, PortFacts, judge};
     use crate::diagnose::Level;
 
     fn facts(ports: Vec<PortFacts>) -> Facts {

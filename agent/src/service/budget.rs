@@ -35,11 +35,16 @@ impl Budget {
 
     /// Asks for one complaint.
     pub fn admit(&mut self, now: Instant) -> Admission {
+        self.admit_for(1, now)
+    }
+
+    /// Asks for one complaint that stands for so many; they count as held where it is not said.
+    pub fn admit_for(&mut self, count: u64, now: Instant) -> Admission {
         self.roll(now);
         self.seen = self.seen.saturating_add(1);
         let allowed = if self.flooded { 1 } else { self.burst };
         if self.seen > allowed {
-            self.held += 1;
+            self.held += count;
             return Admission::Hold;
         }
         Admission::Send { dropped: std::mem::take(&mut self.held) }

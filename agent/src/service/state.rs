@@ -30,7 +30,7 @@ pub use negotiation::{CAPABILITIES, RAW_CAPABILITY};
 /// How many `error` messages a minute a host gets.
 const ERRORS_A_MINUTE: u32 = 100;
 
-/// How many of them may say that a line was not believed.
+/// How many of them may say that a line was not believed; so many lines about it the audit file gets.
 const AUTH_ERRORS_A_MINUTE: u32 = 1;
 
 /// How many lines a minute the audit file gets about lines that are replays, or may be.
@@ -164,6 +164,12 @@ impl Machine {
         self.next_sample = self.next_sample.min(now + interval);
     }
 
+    /// When the next regular sample is due; `None` while there is no host to read it.
+    #[must_use]
+    pub fn sample_due(&self) -> Option<Instant> {
+        self.phase.has_host().then_some(self.next_sample)
+    }
+
     /// The kernel's name for this boot.
     #[must_use]
     pub fn boot_id(&self) -> &str {
@@ -284,7 +290,9 @@ impl Machine {
             HostMessage::SafeCommand(safe) => effects.push(self.run(command(Work::Safe(safe)))),
             HostMessage::UnsafeCommand(raw) => effects.push(self.run(command(Work::Raw(raw)))),
             HostMessage::Cancel(cancel) if self.negotiation.is_on("cancel") => effects.push(Effect::Cancel(cancel.id)),
-            HostMessage::Cancel(_) => effects.push(Effect::Answer(not_negotiated("cancel"))),
+            HostMessage::Cancel(_) => {
+                effects.extend(self.complain(1, now, |dropped| not_negotiated("cancel", dropped)))
+            }
             HostMessage::KeepAliveResponse(_) => {}
         }
     }
@@ -317,7 +325,8 @@ impl Machine {
                 self.unheard(unheard, code, reason, now, effects);
             }
             Rejection::TooLong { bytes } => {
-                self.complain(ErrorCode::MessageTooLarge, format!("the line has {bytes} bytes"), now, effects);
+                let reason = format!("the line has {bytes} bytes");
+                effects.extend(self.complain(1, now, |dropped| complaint(ErrorCode::MessageTooLarge, reason, dropped)));
             }
         }
     }
@@ -325,19 +334,11 @@ impl Machine {
     /// What asks for something to be run is written down; a command is answered, and of everything else the host hears by a complaint.
     fn unheard(&mut self, unheard: Unheard, code: ErrorCode, reason: String, now: Instant, effects: &mut Vec<Effect>) {
         if unheard.command.is_none() {
-            self.complain(code, reason.clone(), now, effects);
+            let reason = reason.clone();
+            effects.extend(self.complain(1, now, |dropped| complaint(code, reason, dropped)));
         }
         if unheard != Unheard::default() {
             effects.push(refuse(unheard, code, reason));
-        }
-    }
-
-    fn complain(&mut self, code: ErrorCode, reason: String, now: Instant, effects: &mut Vec<Effect>) {
-        if !self.phase.has_host() {
-            return;
-        }
-        if let Admission::Send { dropped } = self.errors.admit(now) {
-            effects.push(Effect::Answer(complaint(code, reason, dropped)));
         }
     }
 
@@ -350,10 +351,21 @@ impl Machine {
     /// Written down whoever is there; told only where somebody is who may be spoken to.
     fn not_believed(&mut self, reason: String, now: Instant, effects: &mut Vec<Effect>) {
         if let Admission::Send { dropped } = self.auth_errors.admit(now) {
-            if self.phase.has_host() {
-                effects.push(Effect::Answer(complaint(ErrorCode::AuthFailed, reason.clone(), dropped)));
-            }
+            let say = |others| complaint(ErrorCode::AuthFailed, reason.clone(), dropped + others);
+            effects.extend(self.complain(dropped + 1, now, say));
             effects.push(Effect::Audit { reason, dropped });
+        }
+    }
+
+    /// Every `error` message passes here, so that they share one budget. What is said stands for `lines` lines and for those that
+    /// the budget held back before, whose number `say` is given.
+    fn complain(&mut self, lines: u64, now: Instant, say: impl FnOnce(u64) -> AgentBody) -> Option<Effect> {
+        if !self.phase.has_host() {
+            return None;
+        }
+        match self.errors.admit_for(lines, now) {
+            Admission::Send { dropped } => Some(Effect::Answer(say(dropped))),
+            Admission::Hold => None,
         }
     }
 
@@ -371,9 +383,8 @@ impl Machine {
             effects.push(Effect::Audit { reason: REPLAY.to_owned(), dropped });
         }
         if let Some(dropped) = self.auth_errors.overdue(now) {
-            if self.phase.has_host() {
-                effects.push(Effect::Answer(complaint(ErrorCode::AuthFailed, MORE.to_owned(), dropped)));
-            }
+            let say = |others| complaint(ErrorCode::AuthFailed, MORE.to_owned(), dropped + others);
+            effects.extend(self.complain(dropped, now, say));
             effects.push(Effect::Audit { reason: MORE.to_owned(), dropped });
         }
         if !self.phase.has_host() {

@@ -57,6 +57,11 @@ fn borrowed_port() -> LinkEvent {
     LinkEvent::Opened { port }
 }
 
+fn our_port() -> LinkEvent {
+    let port = PortDescription { endpoint: Endpoint::Device("/dev/vport1p1".into()), name: None, borrowed: false };
+    LinkEvent::Opened { port }
+}
+
 fn signed_line() -> LinkEvent {
     let line = seal(&key(), clock::moment().now_ms, "n-1", r#"{"type":"keep_alive_request","sequence_number":1}"#);
     LinkEvent::Line { line: line.unwrap().into_bytes(), first_after_attach: true }
@@ -118,4 +123,24 @@ async fn a_long_answer_that_is_asked_for_again_does_not_spend_the_reserve() {
         let bytes = taken(&mut service);
         assert!((1..1000).contains(&bytes), "{bytes} bytes");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_comes_between_two_ticks_moves_the_samples_and_not_the_ticks() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = tokio::time::Instant::now();
+    let mut service = service(folder.path(), vec![our_port(), LinkEvent::HostAttached]);
+    tokio::time::advance(Duration::from_secs(10)).await;
+    let mut times = Vec::new();
+    while times.len() < 4 {
+        let event = service.next_event().await;
+        let kind = match event {
+            Event::Tick => Some("tick"),
+            Event::SampleDue => Some("sample"),
+            _ => None,
+        };
+        times.extend(kind.map(|kind| (kind, start.elapsed().as_secs())));
+        service.handle(event);
+    }
+    assert_eq!(times, [("tick", 30), ("sample", 40), ("tick", 60), ("sample", 70)]);
 }

@@ -8,8 +8,13 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, pread, retry_on_intr};
 
+use super::scan::lines;
+
 /// The least room that a read gets.
 const CHUNK: usize = 4096;
+
+/// How much of a text that is told line by line is held at once. seq_file hands out a page at a time.
+const LINES: usize = 8 << 10;
 
 /// No Linux has smaller pages.
 const SMALLEST_PAGE: usize = 4096;
@@ -99,18 +104,55 @@ impl KeptFile {
         Ok(buffer)
     }
 
-    fn try_read(&mut self, buffer: &mut Vec<u8>, enough: impl Fn(&Vec<u8>) -> bool) -> Result<(), Errno> {
+    /// Tells each line, without its end, of a text that may be longer than is worth holding at once: only a bufferful is.
+    ///
+    /// # Errors
+    /// What opening or reading gave, and where a line is longer than the buffer.
+    pub fn each_line(&mut self, buffer: &mut Vec<u8>, each: impl FnMut(&[u8])) -> io::Result<()> {
+        let outcome = self.try_each_line(buffer, each);
+        if outcome.is_err() {
+            self.close();
+        }
+        outcome
+    }
+
+    fn try_each_line(&mut self, buffer: &mut Vec<u8>, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+        let file = self.opened()?;
+        buffer.clear();
+        buffer.reserve(LINES);
+        let mut offset = 0;
+        while buffer.len() < LINES {
+            let read = retry_on_intr(|| pread(file, spare_capacity(buffer), offset))?;
+            if read == 0 {
+                lines(buffer).filter(|line| !line.is_empty()).for_each(each);
+                return Ok(());
+            }
+            offset += read as u64;
+            let whole = memchr::memrchr(b'\n', buffer).map_or(0, |end| end + 1);
+            if whole > 0 {
+                lines(&buffer[..whole]).for_each(&mut each);
+                buffer.drain(..whole);
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, format!("a line is longer than {LINES} bytes")))
+    }
+
+    fn opened(&mut self) -> Result<&OwnedFd, Errno> {
         let file = match self.file.take() {
             Some(file) => file,
             None => retry_on_intr(|| open(&self.path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))?,
         };
-        let file = self.file.insert(file);
+        Ok(self.file.insert(file))
+    }
+
+    fn try_read(&mut self, buffer: &mut Vec<u8>, enough: impl Fn(&Vec<u8>) -> bool) -> Result<(), Errno> {
+        let file = self.opened()?;
         buffer.clear();
         loop {
             // Doubling keeps the number of reads small on large machines; the room stays for the next time.
             buffer.reserve(if buffer.is_empty() { CHUNK } else { buffer.len() });
             let offset = buffer.len() as u64;
-            let read = retry_on_intr(|| pread(&*file, spare_capacity(buffer), offset))?;
+            let read = retry_on_intr(|| pread(file, spare_capacity(buffer), offset))?;
             if read == 0 || enough(buffer) {
                 return Ok(());
             }
@@ -153,6 +195,28 @@ mod tests {
         let mut buffer = Vec::with_capacity(CHUNK);
         let text = KeptFile::new(&path).read_until(&mut buffer, |text| text.len() >= 10).unwrap();
         assert_eq!(text.len(), CHUNK);
+    }
+
+    #[test]
+    fn lines_of_a_long_text_come_one_by_one_and_the_buffer_stays_small() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tcp");
+        let written: Vec<String> = (0..10_000).map(|n| "x".repeat(n % 150)).collect();
+        for end in ["\n", "\nlast without an end"] {
+            fs::write(&path, written.join("\n") + end).unwrap();
+            let (mut buffer, mut told) = (Vec::new(), Vec::new());
+            let each = |line: &[u8]| told.push(String::from_utf8(line.to_vec()).unwrap());
+            KeptFile::new(&path).each_line(&mut buffer, each).unwrap();
+            assert_eq!(told[..written.len()], written);
+            assert_eq!(
+                told.get(written.len()).map(String::as_str),
+                end.strip_prefix('\n').filter(|end| !end.is_empty())
+            );
+            assert!(buffer.capacity() <= 2 * LINES, "{} bytes are held", buffer.capacity());
+        }
+        fs::write(&path, "x".repeat(LINES + 1)).unwrap();
+        let error = KeptFile::new(&path).each_line(&mut Vec::new(), |_| {}).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
     }
 
     #[test]

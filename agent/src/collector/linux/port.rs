@@ -10,7 +10,7 @@ use super::Roots;
 use super::file::KeptFile;
 use super::socket_owner::SocketOwners;
 use super::socket_table;
-use crate::collector::port::{Socket, aggregate};
+use crate::collector::port::{Sockets, aggregate};
 use crate::collector::{CollectFailure, List};
 
 /// Reads ports again and again.
@@ -18,7 +18,7 @@ use crate::collector::{CollectFailure, List};
 pub struct PortReader {
     tables: [(PortProtocol, KeptFile); 4],
     owners: SocketOwners,
-    sockets: Vec<Socket>,
+    sockets: Sockets,
     buffer: Vec<u8>,
 }
 
@@ -35,12 +35,13 @@ impl PortReader {
                 table(PortProtocol::Udp6, "udp6"),
             ],
             owners: SocketOwners::new(roots),
-            sockets: Vec::new(),
+            sockets: Sockets::default(),
             buffer: Vec::new(),
         }
     }
 
-    /// Local ports, listening ones first, at most `limit`.
+    /// Local ports, listening ones first, at most `limit`. On a machine with very many sockets the total counts single ones where there
+    /// was no room to put those of one port together.
     ///
     /// # Errors
     /// Where there is no socket table at all.
@@ -59,7 +60,7 @@ impl PortReader {
             Err(failure) => errors.push(error("ports.owners", ErrorCode::Internal, failure.to_string())),
         }
         let mut entries = aggregate(&self.sockets, |id| self.owners.get(id));
-        let total = entries.len();
+        let total = entries.len() + self.sockets.left_out();
         entries.truncate(limit);
         Ok(List { entries, total, errors })
     }
@@ -69,11 +70,16 @@ impl PortReader {
         let mut errors = Vec::new();
         let mut found = 0;
         for (protocol, file) in &mut self.tables {
-            match file.read(&mut self.buffer) {
-                Ok(table) => {
-                    found += 1;
-                    self.sockets.extend(socket_table::parse(*protocol, table).flatten());
+            let mut lines = 0;
+            let told = file.each_line(&mut self.buffer, |line| {
+                lines += 1;
+                // The first line is a heading.
+                if let Some(socket) = socket_table::socket(*protocol, line).filter(|_| lines > 1) {
+                    self.sockets.add(socket);
                 }
+            });
+            match told {
+                Ok(()) => found += 1,
                 // A kernel without IPv6 has no table of it.
                 Err(source) if source.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => {

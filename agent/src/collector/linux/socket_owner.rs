@@ -16,7 +16,7 @@ use super::process_stat::Stat;
 use super::scan::text;
 use super::socket_table::socket_id;
 use crate::collector::CollectFailure;
-use crate::collector::port::{Socket, SocketOwner};
+use crate::collector::port::{SocketOwner, Sockets};
 
 /// How often all links are read when nothing asks for it earlier.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -84,12 +84,13 @@ impl SocketOwners {
     ///
     /// # Errors
     /// Where `/proc` cannot be listed.
-    pub fn refresh(&mut self, sockets: &[Socket], now: Instant) -> Result<(), CollectFailure> {
+    pub fn refresh(&mut self, sockets: &Sockets, now: Instant) -> Result<(), CollectFailure> {
         let mut dir = match self.dir.take() {
             Some(dir) => dir,
             None => ProcessDir::open(&self.roots.proc)?,
         };
-        let wanted: HashSet<u64> = sockets.iter().map(|socket| socket.id).filter(|id| *id != 0).collect();
+        let all = sockets.listening().chain(sockets.others());
+        let wanted: HashSet<u64> = all.map(|socket| socket.id).filter(|id| *id != 0).collect();
         self.forget_gone(&dir, &wanted);
         self.begin_pass(sockets, now);
         if let Some(pass) = self.pass.take() {
@@ -120,13 +121,13 @@ impl SocketOwners {
         self.owners.retain(|_, pid| self.processes.contains_key(pid));
     }
 
-    fn begin_pass(&mut self, sockets: &[Socket], now: Instant) {
+    fn begin_pass(&mut self, sockets: &Sockets, now: Instant) {
         if self.pass.is_some() {
             return;
         }
         let is_unknown = |id: &u64| *id != 0 && !self.owners.contains_key(id);
         let is_due = self.last_pass.is_none_or(|last| now.saturating_duration_since(last) >= INTERVAL);
-        let listening = sockets.iter().filter(|socket| socket.state.is_listening()).map(|socket| socket.id);
+        let listening = sockets.listening().map(|socket| socket.id);
         let sought: HashSet<u64> =
             listening.filter(is_unknown).filter(|id| is_due || !self.ownerless.contains(id)).collect();
         if is_due || !sought.is_empty() {
@@ -246,7 +247,7 @@ mod tests {
     use infini_protocol::metrics::PortProtocol;
 
     use super::*;
-    use crate::collector::port::SocketState;
+    use crate::collector::port::{Socket, SocketState};
 
     /// A process with ten open files and, at last, its sockets.
     fn add_process(roots: &Roots, pid: u32, sockets: &[u64]) {
@@ -262,9 +263,11 @@ mod tests {
         }
     }
 
-    fn listening(id: u64) -> Socket {
+    fn listening(id: u64) -> Sockets {
         let (protocol, state) = (PortProtocol::Tcp, SocketState::Listen);
-        Socket { protocol, address: Ipv4Addr::LOCALHOST.into(), port: 80, state, id }
+        let mut sockets = Sockets::default();
+        sockets.add(Socket { protocol, address: Ipv4Addr::LOCALHOST.into(), port: 80, state, id });
+        sockets
     }
 
     fn machine(root: &Path) -> Roots {
@@ -283,7 +286,7 @@ mod tests {
         // 10 and 11 links, four a call: the last one is the 21st.
         for call in 1..=6 {
             assert_eq!(owners.get(701), None, "before call {call}");
-            owners.refresh(&[listening(701)], now).unwrap();
+            owners.refresh(&listening(701), now).unwrap();
         }
         assert_eq!(owners.get(701).map(|owner| owner.pid), Some(20));
     }
@@ -294,11 +297,11 @@ mod tests {
         let roots = machine(directory.path());
         let mut owners = SocketOwners::new(roots.clone());
         let start = Instant::now();
-        owners.refresh(&[listening(702)], start).unwrap();
+        owners.refresh(&listening(702), start).unwrap();
         add_process(&roots, 30, &[702]);
-        owners.refresh(&[listening(702)], start + INTERVAL / 2).unwrap();
+        owners.refresh(&listening(702), start + INTERVAL / 2).unwrap();
         assert_eq!(owners.get(702), None, "it was looked for again although nothing new listens");
-        owners.refresh(&[listening(702)], start + INTERVAL).unwrap();
+        owners.refresh(&listening(702), start + INTERVAL).unwrap();
         assert_eq!(owners.get(702).map(|owner| &*owner.name), Some("p30"));
     }
 }

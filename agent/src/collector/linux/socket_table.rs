@@ -4,15 +4,11 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use infini_protocol::metrics::PortProtocol;
 
-use super::scan::{fields, hexadecimal, lines};
+use super::scan::{fields, hexadecimal};
 use crate::collector::port::{Socket, SocketState};
 
-/// The sockets of a table; `None` where a line cannot be understood. The first line is a heading.
-pub fn parse(protocol: PortProtocol, table: &[u8]) -> impl Iterator<Item = Option<Socket>> {
-    lines(table).skip(1).map(move |line| socket(protocol, line))
-}
-
-fn socket(protocol: PortProtocol, line: &[u8]) -> Option<Socket> {
+/// The socket of a table's line; `None` where it cannot be understood.
+pub fn socket(protocol: PortProtocol, line: &[u8]) -> Option<Socket> {
     let mut fields = fields(line);
     let (address, port) = endpoint(fields.nth(1)?)?;
     let (_, remote_port) = endpoint(fields.next()?)?;
@@ -74,15 +70,8 @@ pub fn socket_id(link: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const HEADING: &str =
-        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
-
     fn one(protocol: PortProtocol, line: &str) -> Socket {
-        let table = format!("{HEADING}{line}\n");
-        let mut sockets = parse(protocol, table.as_bytes());
-        let socket = sockets.next().unwrap().unwrap_or_else(|| panic!("not understood: {line}"));
-        assert!(sockets.next().is_none());
-        socket
+        socket(protocol, line.as_bytes()).unwrap_or_else(|| panic!("not understood: {line}"))
     }
 
     fn expected(protocol: PortProtocol, address: &str, port: u16, state: SocketState, id: u64) -> Socket {
@@ -139,11 +128,12 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_line_is_none_and_the_others_go_on() {
-        let table = format!("{HEADING}   0: zz\n   1: 00000000:0050 00000000:0000 0A 0:0 0:0 0 0 0 5 1\n");
-        let found: Vec<_> =
-            parse(PortProtocol::Tcp, table.as_bytes()).map(|socket| socket.map(|socket| socket.id)).collect();
-        assert_eq!(found, [None, Some(5)]);
+    fn what_is_no_socket_is_none() {
+        let heading =
+            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
+        for line in [heading, "   0: zz", ""] {
+            assert_eq!(socket(PortProtocol::Tcp, line.as_bytes()), None, "{line:?}");
+        }
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub enum Input {
     SamplesDropped(u64),
     /// Somebody set the wall clock.
     ClockSet,
-    /// The loop's own time came.
+    /// The loop's own time came, or that of a sample.
     Tick,
     /// The agent shall end.
     Stop,

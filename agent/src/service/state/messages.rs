@@ -26,8 +26,8 @@ pub const fn misaddressed(why: NotForUs) -> &'static str {
 pub const SHUTTING_DOWN: &str = "the agent is stopping and takes no more commands";
 
 /// The host wants what was not agreed on.
-pub fn not_negotiated(capability: &str) -> AgentBody {
-    complaint(ErrorCode::InvalidMessage, format!("{capability} was not negotiated: hello, then handshake_ack"), 0)
+pub fn not_negotiated(capability: &str, dropped: u64) -> AgentBody {
+    complaint(ErrorCode::InvalidMessage, format!("{capability} was not negotiated: hello, then handshake_ack"), dropped)
 }
 
 /// A line of the host came to nothing; so many before it were not told.

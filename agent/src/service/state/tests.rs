@@ -1,4 +1,4 @@
-use infini_protocol::host::{CommandName, HandshakeAck, Hello, KeepAliveRequest, PendingScriptsResponse};
+use infini_protocol::host::{Cancel, CommandName, HandshakeAck, Hello, KeepAliveRequest, PendingScriptsResponse};
 
 use serde_json::json;
 
@@ -212,6 +212,27 @@ fn a_flood_of_unbelieved_lines_gets_one_answer_a_minute() {
     let Some(Effect::Answer(AgentBody::Error(error))) = effects.first() else { panic!("{effects:?}") };
     assert_eq!((error.details.error_code, error.details.dropped), (ErrorCode::AuthFailed, Some(999)));
     assert!(matches!(effects[1], Effect::Audit { dropped: 999, .. }), "{effects:?}");
+}
+
+#[test]
+fn all_complaints_share_one_budget() {
+    let cancel = || message(HostMessage::Cancel(Cancel { id: "c-1".to_owned() }));
+    let forged = || Input::Rejected(Rejection::NotBelieved { reason: "no".to_owned() });
+    let nonsense = || Input::Rejected(Rejection::NotAMessage { unheard: Unheard::default(), reason: "no".to_owned() });
+    let kinds_of_input: [&dyn Fn(usize) -> Input; 3] =
+        [&|_| cancel(), &|n| if n == 500 { forged() } else { nonsense() }, &|n| {
+            if n == 50 { forged() } else { cancel() }
+        }];
+    for input in kinds_of_input {
+        let mut bench = Bench::active();
+        let effects: Vec<_> = (0..1000).flat_map(|n| bench.on(input(n))).collect();
+        let errors = kinds(&effects).iter().filter(|kind| **kind == "error").count();
+        assert_eq!(errors, 100);
+        bench.pass(Duration::from_secs(60));
+        let effects = bench.on(Input::Tick);
+        let Some(Effect::Answer(AgentBody::Error(error))) = effects.first() else { panic!("{effects:?}") };
+        assert_eq!(error.details.dropped, Some(900), "none is forgotten");
+    }
 }
 
 #[test]
