@@ -268,20 +268,25 @@ async fn a_borrowed_port_is_silent_until_verified_and_left_for_our_own() {
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_borrowed_port_is_left_alone_for_ten_minutes() {
-    let (machine, owner) = (Machine::new(), Pty::new());
-    machine.name("vport0p1", "org.qemu.guest_agent.0");
-    machine.node("vport0p1", &owner.slave);
-    let mut link = machine.link(BorrowPolicy::Allowed);
-    let start = tokio::time::Instant::now();
-    for round in 1..=2 {
-        let event = link.next_event().await;
-        assert!(matches!(event, LinkEvent::Opened { .. }), "{event:?}");
-        let event = link.next_event().await;
-        assert!(matches!(event, LinkEvent::HostAttached), "{event:?}");
-        let event = link.next_event().await;
-        assert!(matches!(event, LinkEvent::Closed { error: LinkError::Silent { .. } }), "{event:?}");
-        let expected = 90 * round + 600 * (round - 1);
-        assert_eq!(start.elapsed().as_secs(), expected, "round {round}");
+    for configure in [false, true] {
+        let (machine, owner) = (Machine::new(), Pty::new());
+        machine.name("vport0p1", "org.qemu.guest_agent.0");
+        machine.node("vport0p1", &owner.slave);
+        let mut link = match configure {
+            true => configured(&machine, "vport0p1", BorrowPolicy::Allowed),
+            false => machine.link(BorrowPolicy::Allowed),
+        };
+        let start = tokio::time::Instant::now();
+        for round in 1..=2 {
+            let event = link.next_event().await;
+            assert!(matches!(event, LinkEvent::Opened { .. }), "{event:?}");
+            let event = link.next_event().await;
+            assert!(matches!(event, LinkEvent::HostAttached), "{event:?}");
+            let event = link.next_event().await;
+            assert!(matches!(event, LinkEvent::Closed { error: LinkError::Silent { .. } }), "{event:?}");
+            let expected = 90 * round + 600 * (round - 1);
+            assert_eq!(start.elapsed().as_secs(), expected, "round {round}, configured: {configure}");
+        }
     }
 }
 

@@ -125,8 +125,8 @@ impl LinkTask {
         let port = match &endpoint {
             Endpoint::Device(path) => {
                 let (name, rank) = detect::judge_configured(&self.settings.roots, path, self.settings.borrow)?;
-                description = PortDescription { name, borrowed: rank != Rank::Named, ..description };
-                platform::open_device(path, &self.settings.roots)?
+                description = PortDescription { name: name.clone(), borrowed: rank != Rank::Named, ..description };
+                self.open_candidate(&Candidate { path: path.clone(), name, rank }, Instant::now())?
             }
             Endpoint::Unix(path) => platform::connect_unix(path)?,
             Endpoint::Vsock { cid, port } => platform::connect_vsock(*cid, *port).await?,
