@@ -223,17 +223,56 @@ async fn a_named_port_that_appears_is_taken_at_once() {
     assert_eq!(opened(&mut link).await, (node, false));
 }
 
-#[tokio::test]
+/// `vport0p1` appears as the kernel makes it: the node with its entry in sysfs, where the name follows a moment later.
+fn plug(machine: &Machine, target: &Path) {
+    fs::create_dir_all(machine.folder.path().join("sys/class/virtio-ports/vport0p1")).unwrap();
+    machine.node("vport0p1", target);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_port_whose_name_comes_late_is_not_taken_for_an_unnamed_one() {
-    let (machine, host) = (Machine::new(), Pty::new());
-    machine.node("vport0p1", &host.slave);
-    let mut link = machine.link(BorrowPolicy::Allowed);
-    tokio::task::yield_now().await;
-    machine.name("vport0p1", "com.redhat.spice.0");
-    // udev's part, which makes the link look again.
-    fs::create_dir(machine.folder.path().join("dev/virtio-ports")).unwrap();
-    let event = next(&mut link).await;
-    assert!(matches!(event, LinkEvent::Unavailable { error: LinkError::NotFound { .. }, .. }), "{event:?}");
+    for configure in [false, true] {
+        let (machine, host) = (Machine::new(), Pty::new());
+        plug(&machine, &host.slave);
+        let mut link = match configure {
+            true => configured(&machine, "vport0p1", BorrowPolicy::Allowed),
+            false => machine.link(BorrowPolicy::Allowed),
+        };
+        tokio::task::yield_now().await;
+        machine.name("vport0p1", "com.redhat.spice.0");
+        let event = next(&mut link).await;
+        assert!(matches!(event, LinkEvent::Unavailable { .. }), "configured: {configure}, {event:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_port_that_replaces_an_unnamed_one_may_still_get_its_name() {
+    for configure in [false, true] {
+        let (machine, first, second) = (Machine::new(), Pty::new(), Pty::new());
+        plug(&machine, &first.slave);
+        let start = tokio::time::Instant::now();
+        let mut link = match configure {
+            true => configured(&machine, "vport0p1", BorrowPolicy::Allowed),
+            false => machine.link(BorrowPolicy::Allowed),
+        };
+        let (node, borrowed) = opened(&mut link).await;
+        assert_eq!(
+            (borrowed, start.elapsed().as_secs()),
+            (!configure, 2),
+            "an unnamed one is the administrator's to give"
+        );
+        attached(&mut link).await;
+        drop(first);
+        let closed = next(&mut link).await;
+        assert!(matches!(closed, LinkEvent::Closed { error: LinkError::Gone { .. } }), "{closed:?}");
+        fs::remove_file(node).unwrap();
+        plug(&machine, &second.slave);
+        // The link has looked again by now: it retries after a second.
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        machine.name("vport0p1", "com.redhat.spice.0");
+        let event = next(&mut link).await;
+        assert!(matches!(event, LinkEvent::Unavailable { .. }), "configured: {configure}, {event:?}");
+    }
 }
 
 #[tokio::test]

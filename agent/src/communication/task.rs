@@ -124,9 +124,14 @@ impl LinkTask {
         let mut description = PortDescription { endpoint: endpoint.clone(), name: None, borrowed: false };
         let port = match &endpoint {
             Endpoint::Device(path) => {
-                let (name, rank) = detect::judge_configured(&self.settings.roots, path, self.settings.borrow)?;
+                let roots = &self.settings.roots;
+                let (name, rank) = detect::judge_configured(roots, path, self.settings.borrow)?;
                 description = PortDescription { name: name.clone(), borrowed: rank != Rank::Named, ..description };
-                self.open_candidate(&Candidate { path: path.clone(), name, rank }, Instant::now())?
+                match detect::is_port(roots, path) {
+                    true => self.open_candidate(&Candidate { path: path.clone(), name, rank }, Instant::now())?,
+                    // A tty has neither a name nor another owner.
+                    false => platform::open_device(path, roots)?,
+                }
             }
             Endpoint::Unix(path) => platform::connect_unix(path)?,
             Endpoint::Vsock { cid, port } => platform::connect_vsock(*cid, *port).await?,
@@ -155,8 +160,10 @@ impl LinkTask {
         if candidate.name.is_none() {
             self.not_before.entry(candidate.path.clone()).or_insert(now + NAME_SETTLES);
         }
+        // Our own is known by its name and never waits.
+        let waits = candidate.borrowed() || candidate.name.is_none();
         match self.not_before.get(&candidate.path) {
-            Some(&next) if candidate.borrowed() && next > now => Err(Failure { error: None, next: Some(next) }),
+            Some(&next) if waits && next > now => Err(Failure { error: None, next: Some(next) }),
             _ => Ok(platform::open_device(&candidate.path, &self.settings.roots)?),
         }
     }
@@ -215,7 +222,11 @@ impl LinkTask {
                     LinkError::Silent { path: endpoint.path() }
                 }
                 End::Closed => match endpoint {
-                    Endpoint::Device(path) => LinkError::Gone { path: path.clone() },
+                    Endpoint::Device(path) => {
+                        // What appears under its name next is another port, whose own name is not told yet.
+                        self.not_before.remove(path);
+                        LinkError::Gone { path: path.clone() }
+                    }
                     socket => LinkError::HostClosed { endpoint: socket.to_string() },
                 },
                 End::Failed(source) => LinkError::Io { what: endpoint.to_string(), source },
