@@ -172,6 +172,35 @@ async fn a_socket_that_vanishes_and_comes_back_is_found_again() {
     assert_eq!(vm.status().counters.connections, 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_spoke_and_is_gone_is_tried_less_and_less_often() {
+    let agent = FakeAgent::listen();
+    let mut vm = Vm::follow(endpoint(&agent));
+    let mut peer = agent.accept().await;
+    peer.say(uptime(1)).await;
+    state(&vm, VmState::Ready).await;
+    let gone = agent.vanish();
+    drop(peer);
+    state(&vm, VmState::Absent).await;
+    let start = tokio::time::Instant::now();
+    let mut attempts = Vec::new();
+    // Each attempt that fails changes what is known.
+    while let Ok(changed) = timeout(Duration::from_secs(30).saturating_sub(start.elapsed()), vm.changed()).await {
+        assert_eq!(changed.unwrap().state, VmState::Absent);
+        attempts.push(start.elapsed().as_millis());
+    }
+    assert!((16..=22).contains(&attempts.len()), "{} attempts in 30 s: {attempts:?}", attempts.len());
+    // Once it has spoken again it is missed at once again.
+    let agent = gone.listen();
+    let mut peer = agent.accept().await;
+    peer.say(uptime(2)).await;
+    state(&vm, VmState::Ready).await;
+    drop(peer);
+    let start = tokio::time::Instant::now();
+    let _peer = agent.accept().await;
+    assert!(start.elapsed() <= Duration::from_millis(200), "{:?}", start.elapsed());
+}
+
 #[tokio::test]
 async fn another_identity_is_reported_and_changes_nothing() {
     let agent = FakeAgent::listen();

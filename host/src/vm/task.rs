@@ -119,14 +119,17 @@ impl Task {
                 Ok(()) => match self.serve().await {
                     // The machine is there all the same, so nobody is told that it is not.
                     Ok(End::Silent) => continue,
-                    Ok(End::Lost(failure)) => failure,
+                    Ok(End::Lost(failure)) => {
+                        // A machine that spoke just now is missed at once; one that stays away is not.
+                        if self.status.heard_bytes > 0 {
+                            pause = FIRST_PAUSE;
+                        }
+                        failure
+                    }
                     Err(Closed) => return,
                 },
                 Err(error) => error,
             };
-            if self.status.heard_bytes > 0 {
-                pause = FIRST_PAUSE;
-            }
             self.disconnected(&failure);
             if let Err(Closed) = self.rest(pause).await {
                 return;
