@@ -89,6 +89,9 @@ struct Connection {
     heard_bytes: u64,
     /// Whether the next line may be the tail of one that another client got the beginning of.
     at_first_line: bool,
+    /// A `\n` is due before the first line: a client before this one may have been killed in the middle of its own, and a guest that
+    /// could not see the change would take both for one.
+    line_break_due: bool,
 }
 
 impl Link {
@@ -190,6 +193,7 @@ impl Connection {
             unsent: VecDeque::new(),
             heard_bytes: 0,
             at_first_line: true,
+            line_break_due: true,
         }
     }
 
@@ -199,6 +203,9 @@ impl Connection {
         }
         if self.unsent.len() + line.len() > MAX_UNSENT_BYTES {
             return Err(SendError::Congested(self.unsent.len()));
+        }
+        if std::mem::take(&mut self.line_break_due) {
+            self.unsent.push_back(b'\n');
         }
         self.unsent.extend(line);
         Ok(())
