@@ -40,7 +40,12 @@ const QUOTE: usize = 200;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Incoming {
     /// A message. Its lists and texts are within [`bounds`].
-    Message(Box<AgentMessage>),
+    Message {
+        /// What it says.
+        message: Box<AgentMessage>,
+        /// How long its line was.
+        bytes: usize,
+    },
     /// A line that is no message, with the reason fit for a terminal.
     Invalid(String),
     /// A line over the limit; it was skipped.
@@ -177,7 +182,7 @@ impl Link {
                 return Err(error);
             }
         };
-        if let Incoming::Message(message) = &incoming {
+        if let Incoming::Message { message, .. } = &incoming {
             self.clock.learn(message.timestamp, host_now());
         }
         Ok(incoming)
@@ -272,9 +277,9 @@ fn incoming(frame: Frame<'_>) -> Incoming {
             if let AgentBody::Metrics(metrics) = &mut message.body {
                 // The errors that say what was filled must be read before the list of them is cut.
                 metrics.data = std::mem::take(&mut metrics.data).without_filled();
-                bounds::bound(&mut metrics.data);
             }
-            Incoming::Message(Box::new(message))
+            bounds::bound(&mut message.body);
+            Incoming::Message { message: Box::new(message), bytes: line.len() }
         }
         Err(error) => Incoming::Invalid(excerpt(&error.to_string(), QUOTE)),
     }

@@ -31,7 +31,7 @@ async fn next(link: &mut Link) -> Incoming {
 
 async fn next_body(link: &mut Link) -> AgentBody {
     match next(link).await {
-        Incoming::Message(message) => message.body,
+        Incoming::Message { message, .. } => message.body,
         other => panic!("{other:?} instead of a message"),
     }
 }
