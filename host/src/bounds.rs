@@ -1,35 +1,37 @@
-//! What the host keeps of a sample and of a handshake. Other messages are bounded by their line and not kept.
+//! What the host keeps of a message. What a command or a script printed is bounded by its line alone, and goes to whoever asked.
 //!
 //! The agent's own limits bind an honest agent; these bind any guest. A line of 1 MiB can hold half a million list entries, and a
 //! view that drew each of them would be the guest's to stop.
 
-use infini_protocol::agent::Handshake;
+mod texts;
+
+use infini_protocol::agent::AgentBody;
 use infini_protocol::limits::MAX_LIST_ENTRIES;
 use infini_protocol::metrics::{MetricsData, SystemMetrics};
 
 /// How many labels a plugin's figure keeps: what tells it from its neighbours takes a handful.
 const MOST_LABELS: usize = 64;
 
-/// How much is kept of a text by which an agent introduces itself, in bytes: ids and names are far shorter.
-const MOST_TEXT: usize = 256;
-
-/// How many capabilities are kept: the protocol has some twenty.
-const MOST_CAPABILITIES: usize = 100;
-
-/// Cuts what an agent says of itself: the host keeps it for as long as it follows the machine.
-pub fn bound_handshake(handshake: &mut Handshake) {
-    let Handshake { vm_id, version, platform, arch, hostname, boot_id, session_id, protocol_version: _, capabilities } =
-        handshake;
-    capabilities.truncate(MOST_CAPABILITIES);
-    let texts = [vm_id, version, platform, arch, hostname, boot_id, session_id];
-    for text in texts.into_iter().chain(capabilities) {
-        text.truncate(text.floor_char_boundary(MOST_TEXT));
-        text.shrink_to_fit();
+/// Cuts a message to what is kept of it.
+pub fn bound(body: &mut AgentBody) {
+    match body {
+        AgentBody::Metrics(metrics) => sample(&mut metrics.data),
+        AgentBody::Handshake(handshake) => texts::handshake(handshake),
+        AgentBody::Error(error) => texts::error(error),
+        AgentBody::ErrorReport(report) => texts::error_report(report),
+        AgentBody::AgentEvent(event) => texts::agent_event(event),
+        AgentBody::RequestPendingScripts(request) => texts::name(&mut request.vm_id),
+        AgentBody::ScriptCompletion(completion) => {
+            texts::name(&mut completion.execution_id);
+            completion.log_file.iter_mut().for_each(texts::sentence);
+        }
+        // The id of a response is one of the host's own, or nobody takes it.
+        AgentBody::Response(_) | AgentBody::KeepAlive(_) => {}
     }
 }
 
 /// Cuts every list of the sample to what the protocol allows, and says so in `truncated` as an honest agent would.
-pub fn bound(data: &mut MetricsData) {
+fn sample(data: &mut MetricsData) {
     // Names that the guest invented stay out of this map; those of the lists below may come in.
     data.truncated.retain(|list, _| LISTS.contains(&list.as_str()));
     let MetricsData { system, processes, ports, services, windows_services, applications, plugins, errors, truncated } =
@@ -117,7 +119,7 @@ mod tests {
             truncated: [("processes".to_owned(), 7), ("\u{1b}[2J".to_owned(), 1)].into(),
             ..MetricsData::default()
         };
-        bound(&mut data);
+        sample(&mut data);
         assert_eq!(data.system.network.map(|network| network.interfaces.len()), Some(MAX_LIST_ENTRIES));
         assert_eq!(data.truncated, [("interfaces".to_owned(), 5000), ("processes".to_owned(), 7)].into());
     }
@@ -128,27 +130,7 @@ mod tests {
         let figure =
             PluginMetric { name: "f".to_owned(), labels, value: Finite::default(), kind: PluginMetricKind::Gauge };
         let mut data = MetricsData { plugins: Some([("p".to_owned(), vec![figure])].into()), ..MetricsData::default() };
-        bound(&mut data);
+        sample(&mut data);
         assert_eq!(data.plugins.unwrap()["p"][0].labels.len(), MOST_LABELS);
-    }
-
-    #[test]
-    fn an_introduction_is_short() {
-        let long = || "é".repeat(100_000);
-        let mut handshake = Handshake {
-            vm_id: long(),
-            version: long(),
-            platform: long(),
-            arch: long(),
-            hostname: long(),
-            boot_id: long(),
-            session_id: "s".to_owned(),
-            protocol_version: 2,
-            capabilities: vec![long(); 1000],
-        };
-        bound_handshake(&mut handshake);
-        let bytes = format!("{handshake:?}").len();
-        assert!(bytes < 40_000, "{bytes} bytes");
-        assert_eq!((handshake.session_id.as_str(), handshake.vm_id.len()), ("s", MOST_TEXT));
     }
 }

@@ -40,7 +40,12 @@ const QUOTE: usize = 200;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Incoming {
     /// A message. Its lists and texts are within [`bounds`].
-    Message(Box<AgentMessage>),
+    Message {
+        /// What it says.
+        message: Box<AgentMessage>,
+        /// How long its line was.
+        bytes: usize,
+    },
     /// A line that is no message, with the reason fit for a terminal.
     Invalid(String),
     /// A line over the limit; it was skipped.
@@ -89,6 +94,9 @@ struct Connection {
     heard_bytes: u64,
     /// Whether the next line may be the tail of one that another client got the beginning of.
     at_first_line: bool,
+    /// A `\n` is due before the first line: a client before this one may have been killed in the middle of its own, and a guest that
+    /// could not see the change would take both for one.
+    line_break_due: bool,
 }
 
 impl Link {
@@ -174,7 +182,7 @@ impl Link {
                 return Err(error);
             }
         };
-        if let Incoming::Message(message) = &incoming {
+        if let Incoming::Message { message, .. } = &incoming {
             self.clock.learn(message.timestamp, host_now());
         }
         Ok(incoming)
@@ -190,6 +198,7 @@ impl Connection {
             unsent: VecDeque::new(),
             heard_bytes: 0,
             at_first_line: true,
+            line_break_due: true,
         }
     }
 
@@ -199,6 +208,9 @@ impl Connection {
         }
         if self.unsent.len() + line.len() > MAX_UNSENT_BYTES {
             return Err(SendError::Congested(self.unsent.len()));
+        }
+        if std::mem::take(&mut self.line_break_due) {
+            self.unsent.push_back(b'\n');
         }
         self.unsent.extend(line);
         Ok(())
@@ -265,9 +277,9 @@ fn incoming(frame: Frame<'_>) -> Incoming {
             if let AgentBody::Metrics(metrics) = &mut message.body {
                 // The errors that say what was filled must be read before the list of them is cut.
                 metrics.data = std::mem::take(&mut metrics.data).without_filled();
-                bounds::bound(&mut metrics.data);
             }
-            Incoming::Message(Box::new(message))
+            bounds::bound(&mut message.body);
+            Incoming::Message { message: Box::new(message), bytes: line.len() }
         }
         Err(error) => Incoming::Invalid(excerpt(&error.to_string(), QUOTE)),
     }

@@ -4,11 +4,13 @@
 //! (sock_diag(7)): a connection that was accepted has an inode, one that still waits has none, and each names its peer. The peer
 //! of an accepted connection is the client's end, and `/proc/PID/fd` says whose that is, as far as this user may look.
 
-use std::os::unix::fs::MetadataExt;
+mod socket_file;
+
 use std::path::Path;
 use std::{fs, io};
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
+use socket_file::SocketFile;
 
 /// A process that is connected to a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,9 +26,9 @@ pub struct Client {
 /// # Errors
 /// Where the kernel does not tell.
 pub fn clients(socket: &Path) -> io::Result<Vec<Client>> {
-    let inode = fs::metadata(socket)?.ino();
+    let file = SocketFile::of(socket)?;
     let own = std::process::id();
-    let ends = served_peers(&dump()?, inode);
+    let ends = served_peers(&dump()?, file);
     Ok(ends.into_iter().map(owner).filter(|client| client.pid != Some(own)).collect())
 }
 
@@ -99,18 +101,19 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-/// The inodes of the clients' ends of accepted connections to the socket file with this inode.
-fn served_peers(answer: &[u8], socket: u64) -> Vec<u32> {
+/// The inodes of the clients' ends of accepted connections to the socket that was bound to this file.
+fn served_peers(answer: &[u8], socket: SocketFile) -> Vec<u32> {
     const VFS: u16 = 1;
     const PEER: u16 = 2;
     let mut peers = Vec::new();
     for (_, body) in messages(answer).filter(|(kind, _)| *kind == BY_FAMILY) {
         // struct unix_diag_msg: family, type, state, padding, inode, cookie.
         let (Some(inode), Some(rest)) = (u32_at(body, 4), body.get(16..)) else { continue };
-        let find = |wanted| attributes(rest).find(|(kind, _)| *kind == wanted).and_then(|(_, value)| u32_at(value, 0));
-        // The kernel keeps 32 bits of the file's inode here.
-        if inode != 0 && find(VFS) == Some(socket as u32) {
-            peers.extend(find(PEER));
+        let find = |wanted| attributes(rest).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+        // struct unix_diag_vfs: inode, device.
+        let bound = find(VFS).and_then(|file| Some(SocketFile { inode: u32_at(file, 0)?, device: u32_at(file, 4)? }));
+        if inode != 0 && bound == Some(socket) {
+            peers.extend(find(PEER).and_then(|peer| u32_at(peer, 0)));
         }
     }
     peers
@@ -144,18 +147,22 @@ mod tests {
         let served = UnixStream::connect(&path).unwrap();
         let _accepted = listener.accept().unwrap();
         let _waiting = UnixStream::connect(&path).unwrap();
-        let peers = served_peers(&dump().unwrap(), fs::metadata(&path).unwrap().ino());
+        let file = SocketFile::of(&path).unwrap();
+        let peers = served_peers(&dump().unwrap(), file);
         let expected = rustix::fs::fstat(&served).unwrap().st_ino;
         assert_eq!(peers.iter().map(|&peer| u64::from(peer)).collect::<Vec<_>>(), [expected]);
         let me = owner(peers[0]);
         assert_eq!(me.pid, Some(std::process::id()));
         assert_eq!(clients(&path).unwrap(), Vec::<Client>::new(), "this process is no other client");
+        // Each file system numbers its own files: a socket on another one may have the same number.
+        let elsewhere = SocketFile { device: file.device ^ 1, ..file };
+        assert_eq!(served_peers(&dump().unwrap(), elsewhere), Vec::<u32>::new(), "{file:?} is not {elsewhere:?}");
     }
 
     #[test]
     fn nonsense_from_the_kernel_ends_the_list() {
         for answer in [&[][..], &[0; 3], &[0; 64], &[255; 64], &[16, 0, 0, 0, 20, 0]] {
-            assert!(served_peers(answer, 0).is_empty(), "{answer:?}");
+            assert!(served_peers(answer, SocketFile { inode: 0, device: 0 }).is_empty(), "{answer:?}");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! publishes a [`Status`] whenever something changed. Dropping the last [`Vm`] ends the task.
 
 mod commands;
+mod events;
 mod status;
 mod task;
 
@@ -17,15 +18,15 @@ use infini_protocol::envelope::Key;
 use infini_protocol::host::{Action, HostMessage, UnsafeCommand};
 use infini_protocol::metrics::MetricsData;
 use serde::Serialize;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::link::SendError;
 pub use commands::Command;
+pub use events::Events;
+use events::{Listeners, Teller};
 pub use status::{ANSWER_TIME, Counters, Disconnection, Requests, Status, VmState};
-
-/// How many events a slow listener may be behind before it loses the oldest.
-const EVENTS_KEPT: usize = 256;
 
 /// How long the answer to a command may be late: the agent answers before its deadline, the rest is the way.
 const ANSWER_GRACE: Duration = Duration::from_secs(5);
@@ -148,7 +149,7 @@ pub enum RequestError {
 pub struct Vm {
     requests: mpsc::Sender<Request>,
     status: watch::Receiver<Arc<Status>>,
-    events: broadcast::WeakSender<VmEvent>,
+    listeners: Listeners,
 }
 
 /// What a handle asks of the task.
@@ -170,10 +171,10 @@ impl Vm {
     pub fn follow(endpoint: Endpoint) -> Self {
         let (requests, inbox) = mpsc::channel(16);
         let (publish, status) = watch::channel(Arc::new(Status::default()));
-        let (events, _) = broadcast::channel(EVENTS_KEPT);
-        let weak = events.downgrade();
+        let events = Teller::new();
+        let listeners = events.listeners();
         tokio::spawn(task::run(endpoint, inbox, publish, events));
-        Self { requests, status, events: weak }
+        Self { requests, status, listeners }
     }
 
     /// What is known now.
@@ -201,11 +202,10 @@ impl Vm {
         Ok(Arc::clone(&found))
     }
 
-    /// Everything that happens from now on. A listener that is 256 events behind loses the oldest and is told so.
+    /// Everything that happens from now on. A listener that is 256 events or 8 MiB behind loses the oldest and is told so.
     #[must_use]
-    pub fn events(&self) -> broadcast::Receiver<VmEvent> {
-        // A task that is over has no events: a channel without a sender says just that.
-        self.events.upgrade().map_or_else(|| broadcast::channel(1).1, |events| events.subscribe())
+    pub fn events(&self) -> Events {
+        self.listeners.add()
     }
 
     /// Sends any message; done when it is queued.
@@ -229,8 +229,8 @@ impl Vm {
         loop {
             match events.recv().await {
                 Ok(VmEvent::Metrics(sample)) => return Ok(sample),
-                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => return Err(RequestError::Closed),
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return Err(RequestError::Closed),
             }
         }
     }

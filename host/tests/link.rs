@@ -6,11 +6,15 @@ mod support;
 use std::io::ErrorKind;
 
 use infini_protocol::agent::{AgentBody, AgentEvent, EventSeverity, KeepAlive};
+use infini_protocol::envelope;
+use infini_protocol::framing::{Frame, LineDecoder};
 use infini_protocol::host::HostMessage;
 use infini_protocol::limits::{MAX_LINE_BYTES, MAX_LIST_ENTRIES};
 use infini_protocol::metrics::MetricsData;
 use infinihost::link::{Incoming, Link, SendError};
 use support::{FakeAgent, Peer, key, metrics};
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 async fn connected() -> (FakeAgent, Link, Peer) {
@@ -27,7 +31,7 @@ async fn next(link: &mut Link) -> Incoming {
 
 async fn next_body(link: &mut Link) -> AgentBody {
     match next(link).await {
-        Incoming::Message(message) => message.body,
+        Incoming::Message { message, .. } => message.body,
         other => panic!("{other:?} instead of a message"),
     }
 }
@@ -52,6 +56,38 @@ async fn lines_are_signed_in_the_guests_time_with_nonces_that_never_repeat() {
     }
     nonces.dedup();
     assert_eq!(nonces.len(), 3, "{nonces:?}");
+}
+
+/// A guest that reads on without having seen that one host left and another came.
+#[tokio::test]
+async fn a_half_line_of_a_killed_host_swallows_nothing() {
+    let agent = FakeAgent::listen();
+    let mut killed = UnixStream::connect(agent.socket()).await.unwrap();
+    killed.write_all(b"{\"type\":\"signed\",\"v\":1,\"ts\":17").await.unwrap();
+    let mut before = agent.accept().await;
+    drop(killed);
+    let mut link = Link::new(agent.socket(), Some(key())).unwrap();
+    link.connect().await.unwrap();
+    let mut after = agent.accept().await;
+    link.send(&HostMessage::Metrics {}).unwrap();
+    after.say(ALIVE).await;
+    next(&mut link).await;
+    drop(link);
+    let (mut decoder, mut lines) = (LineDecoder::new(MAX_LINE_BYTES), Vec::new());
+    for peer in [&mut before, &mut after] {
+        loop {
+            let bytes = peer.bytes().await;
+            if bytes.is_empty() {
+                break;
+            }
+            decoder.feed(&bytes, |frame| match frame {
+                Frame::Line(line) => lines.push(String::from_utf8_lossy(line).into_owned()),
+                Frame::TooLong { bytes } => panic!("a line of {bytes} bytes"),
+            });
+        }
+    }
+    let heard = lines.iter().filter(|line| envelope::open(&key(), line.as_bytes()).is_ok()).count();
+    assert_eq!(heard, 1, "{lines:?}");
 }
 
 #[tokio::test]

@@ -8,11 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use infini_protocol::ErrorCode;
-use infini_protocol::agent::{AgentBody, ErrorDetails, ErrorMessage, KeepAlive, Response};
+use infini_protocol::agent::{
+    AgentBody, AgentEvent, ErrorDetails, ErrorMessage, EventSeverity, KeepAlive, Response, ScriptCompletion,
+};
 use infini_protocol::host::{Action, HostMessage};
-use infini_protocol::metrics::{MetricsData, SystemMetrics};
-use infinihost::vm::{Endpoint, RequestError, Vm, VmEvent, VmState};
+use infini_protocol::limits::MAX_LINE_BYTES;
+use infini_protocol::metrics::{CollectError, MetricsData, SystemMetrics};
+use infinihost::vm::{Endpoint, RequestError, Status, Vm, VmEvent, VmState};
 use support::{FakeAgent, SOON, handshake, key, metrics};
+use tokio::sync::broadcast::error::TryRecvError;
 use tokio::time::timeout;
 
 fn endpoint(agent: &FakeAgent) -> Endpoint {
@@ -172,6 +176,35 @@ async fn a_socket_that_vanishes_and_comes_back_is_found_again() {
     assert_eq!(vm.status().counters.connections, 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_spoke_and_is_gone_is_tried_less_and_less_often() {
+    let agent = FakeAgent::listen();
+    let mut vm = Vm::follow(endpoint(&agent));
+    let mut peer = agent.accept().await;
+    peer.say(uptime(1)).await;
+    state(&vm, VmState::Ready).await;
+    let gone = agent.vanish();
+    drop(peer);
+    state(&vm, VmState::Absent).await;
+    let start = tokio::time::Instant::now();
+    let mut attempts = Vec::new();
+    // Each attempt that fails changes what is known.
+    while let Ok(changed) = timeout(Duration::from_secs(30).saturating_sub(start.elapsed()), vm.changed()).await {
+        assert_eq!(changed.unwrap().state, VmState::Absent);
+        attempts.push(start.elapsed().as_millis());
+    }
+    assert!((16..=22).contains(&attempts.len()), "{} attempts in 30 s: {attempts:?}", attempts.len());
+    // Once it has spoken again it is missed at once again.
+    let agent = gone.listen();
+    let mut peer = agent.accept().await;
+    peer.say(uptime(2)).await;
+    state(&vm, VmState::Ready).await;
+    drop(peer);
+    let start = tokio::time::Instant::now();
+    let _peer = agent.accept().await;
+    assert!(start.elapsed() <= Duration::from_millis(200), "{:?}", start.elapsed());
+}
+
 #[tokio::test]
 async fn another_identity_is_reported_and_changes_nothing() {
     let agent = FakeAgent::listen();
@@ -241,6 +274,58 @@ async fn the_connection_ends_with_the_last_handle() {
     peer.hear().await;
     drop(vm);
     peer.closed().await;
+}
+
+/// Lines of almost 1 MiB, most of it text that a guest may choose.
+fn long_lines() -> [AgentBody; 3] {
+    let text = "x".repeat(MAX_LINE_BYTES - 1000);
+    let event = AgentEvent {
+        severity: EventSeverity::Info,
+        source: "test".to_owned(),
+        message: text.clone(),
+        execution_id: None,
+        context: None,
+    };
+    let completion = ScriptCompletion {
+        execution_id: "nobody asked".to_owned(),
+        exit_code: 0,
+        stdout: text.clone(),
+        stderr: String::new(),
+        log_file: None,
+    };
+    let error = CollectError { component: "test".into(), error_code: ErrorCode::Internal, message: text };
+    let sample = metrics(MetricsData { errors: vec![error], ..MetricsData::default() });
+    [AgentBody::AgentEvent(event), AgentBody::ScriptCompletion(completion), sample]
+}
+
+#[tokio::test]
+async fn a_listener_that_does_not_read_costs_a_few_lines() {
+    const LINES: usize = 5;
+    let agent = FakeAgent::listen();
+    let vm = Vm::follow(endpoint(&agent));
+    let mut events = vm.events();
+    let mut peer = agent.accept().await;
+    for body in long_lines() {
+        for _ in 0..LINES {
+            peer.say(body.clone()).await;
+        }
+    }
+    let all = |status: &Arc<Status>| status.counters.messages == 3 * LINES as u64;
+    timeout(SOON * 5, vm.wait_for(all)).await.expect("not all lines were read").unwrap();
+    let (mut bytes, mut lost, mut heard) = (0, 0, 0);
+    loop {
+        match events.try_recv() {
+            Ok(event) => {
+                heard += 1;
+                bytes += format!("{event:?}").len();
+            }
+            Err(TryRecvError::Lagged(count)) => lost += count,
+            Err(_) => break,
+        }
+    }
+    println!("{heard} events heard, {lost} lost, {bytes} bytes");
+    assert!(bytes <= 9 << 20, "{bytes} bytes of a guest's words were kept");
+    assert!(bytes > 1 << 20 && lost > 0, "{heard} events with {bytes} bytes, {lost} lost");
 }
 
 #[tokio::test]

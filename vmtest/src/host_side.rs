@@ -64,7 +64,7 @@ impl HostSide {
     pub async fn next(&mut self) -> anyhow::Result<AgentMessage> {
         loop {
             match self.link.next().await.context("the connection ended")? {
-                Incoming::Message(message) => return Ok(*message),
+                Incoming::Message { message, .. } => return Ok(*message),
                 Incoming::Invalid(reason) => self.odd_lines.push(reason),
                 Incoming::TooLong { bytes } => bail!("the agent sent a line of {bytes} bytes"),
             }

@@ -8,7 +8,6 @@ use clap::Args;
 use infini_protocol::agent::ScriptCompletion;
 use infini_protocol::host::{HostMessage, PendingScriptsResponse, Script, Timeout};
 use serde::Serialize;
-use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep_until};
 
@@ -19,7 +18,7 @@ use super::order::{Common, begin};
 use super::raw::{RAW_TIME, SHELLS};
 use crate::link::random_name;
 use crate::sanitize::sanitize;
-use crate::vm::{RequestError, VmEvent, VmState};
+use crate::vm::{Events, RequestError, VmEvent, VmState};
 
 /// How much later than the last script's time its end may come.
 const GRACE: Duration = Duration::from_secs(5);
@@ -92,7 +91,7 @@ impl ScriptsArgs {
 /// Scripts that were handed over and have not ended.
 struct Delivery {
     conversation: Conversation,
-    events: Receiver<VmEvent>,
+    events: Events,
     open: Vec<Script>,
     cancelled: bool,
 }

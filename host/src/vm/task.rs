@@ -7,13 +7,13 @@ use std::time::Duration;
 use infini_protocol::agent::{AgentBody, AgentMessage, ErrorMessage, Handshake};
 use infini_protocol::metrics::MetricsData;
 use infini_protocol::{ErrorCode, Timestamp};
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use super::commands::Commands;
+use super::events::Teller;
 use super::{Disconnection, Endpoint, Request, RequestError, Requests, Sample, Status, VmEvent, VmState};
-use crate::bounds;
 use crate::link::{Incoming, Link, host_now, random_name};
 use crate::pending::Pending;
 
@@ -39,7 +39,7 @@ pub async fn run(
     endpoint: Endpoint,
     requests: mpsc::Receiver<Request>,
     publish: watch::Sender<Arc<Status>>,
-    events: broadcast::Sender<VmEvent>,
+    events: Teller,
 ) {
     let link = Link::new(&endpoint.socket, endpoint.key.clone());
     // Numbers of an earlier host, whose answers may still wait in the port, must not look like this one's. Version 1 does not say how
@@ -81,7 +81,7 @@ struct Task {
     endpoint: Endpoint,
     requests: mpsc::Receiver<Request>,
     publish: watch::Sender<Arc<Status>>,
-    events: broadcast::Sender<VmEvent>,
+    events: Teller,
     status: Status,
     commands: Commands,
     /// Whether this connection has not seen a handshake yet: what is not answered goes out again after it.
@@ -119,14 +119,17 @@ impl Task {
                 Ok(()) => match self.serve().await {
                     // The machine is there all the same, so nobody is told that it is not.
                     Ok(End::Silent) => continue,
-                    Ok(End::Lost(failure)) => failure,
+                    Ok(End::Lost(failure)) => {
+                        // A machine that spoke just now is missed at once; one that stays away is not.
+                        if self.status.heard_bytes > 0 {
+                            pause = FIRST_PAUSE;
+                        }
+                        failure
+                    }
                     Err(Closed) => return,
                 },
                 Err(error) => error,
             };
-            if self.status.heard_bytes > 0 {
-                pause = FIRST_PAUSE;
-            }
             self.disconnected(&failure);
             if let Err(Closed) = self.rest(pause).await {
                 return;
@@ -184,7 +187,7 @@ impl Task {
         self.next_ask = None;
         self.status.disconnected(explain(failure));
         if was != VmState::Absent {
-            self.events.send(VmEvent::State(VmState::Absent)).ok();
+            self.events.tell(VmEvent::State(VmState::Absent), 0);
         }
         self.publish();
     }
@@ -192,27 +195,23 @@ impl Task {
     fn take(&mut self, incoming: Incoming) {
         self.status.heard_bytes = self.link.heard_bytes();
         self.silence = FIRST_SILENCE;
-        let event = match incoming {
-            Incoming::Message(message) => {
+        let (event, bytes) = match incoming {
+            Incoming::Message { message, bytes } => {
                 self.status.clock_offset_ms = self.link.clock().offset_ms();
                 self.turn(|status, _| status.heard(Instant::now()));
-                self.message(*message)
+                (self.message(*message), bytes)
             }
-            Incoming::Invalid(reason) => self.bad_line(reason),
-            Incoming::TooLong { bytes } => self.bad_line(format!("a line of {bytes} bytes is over the limit")),
+            Incoming::Invalid(reason) => (self.bad_line(reason), 0),
+            Incoming::TooLong { bytes } => (self.bad_line(format!("a line of {bytes} bytes is over the limit")), 0),
         };
         if let Some(event) = event {
-            // Nobody has to listen.
-            self.events.send(event).ok();
+            self.events.tell(event, bytes);
         }
     }
 
     fn message(&mut self, AgentMessage { timestamp, body }: AgentMessage) -> Option<VmEvent> {
         Some(match body {
-            AgentBody::Handshake(mut handshake) => {
-                bounds::bound_handshake(&mut handshake);
-                self.introduced(handshake)
-            }
+            AgentBody::Handshake(handshake) => self.introduced(handshake),
             AgentBody::Metrics(metrics) => self.sampled(timestamp, metrics.data),
             AgentBody::Response(response) => {
                 if self.commands.answer(*response) {
@@ -244,7 +243,7 @@ impl Task {
         self.status.wrong_vm_id = match &self.endpoint.vm_id {
             Some(expected) if *expected != handshake.vm_id => {
                 let told = handshake.vm_id.clone();
-                self.events.send(VmEvent::WrongVmId { expected: expected.clone(), told: told.clone() }).ok();
+                self.events.tell(VmEvent::WrongVmId { expected: expected.clone(), told: told.clone() }, 0);
                 Some(told)
             }
             _ => None,
@@ -291,7 +290,7 @@ impl Task {
         let was = self.status.state;
         change(&mut self.status, self.endpoint.interval);
         if self.status.state != was {
-            self.events.send(VmEvent::State(self.status.state)).ok();
+            self.events.tell(VmEvent::State(self.status.state), 0);
         }
     }
 

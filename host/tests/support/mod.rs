@@ -144,11 +144,22 @@ impl Peer {
         tokio::time::timeout(SOON, self.writer.write_all(bytes)).await.expect("the host does not read").unwrap();
     }
 
-    /// The host's next line, whose signature must be good.
+    /// What the host says next, as it comes; nothing where it has left.
+    pub async fn bytes(&mut self) -> Vec<u8> {
+        let read = tokio::time::timeout(SOON, self.lines.fill_buf()).await.expect("the host says nothing");
+        let bytes = read.unwrap().to_vec();
+        self.lines.consume(bytes.len());
+        bytes
+    }
+
+    /// The host's next line that is not blank, whose signature must be good.
     pub async fn hear(&mut self) -> Signed {
         let mut line = String::new();
-        let read = tokio::time::timeout(SOON, self.lines.read_line(&mut line)).await.expect("the host says nothing");
-        assert!(read.unwrap() > 0, "the host closed the connection");
+        while line.trim_end().is_empty() {
+            line.clear();
+            let read = tokio::time::timeout(SOON, self.lines.read_line(&mut line)).await;
+            assert!(read.expect("the host says nothing").unwrap() > 0, "the host closed the connection");
+        }
         let opened = envelope::open(&self.key, line.trim_end().as_bytes()).unwrap_or_else(|e| panic!("{e}: {line}"));
         let message = HostMessage::parse(opened.payload.as_bytes()).unwrap();
         Signed { ts: opened.ts, nonce: opened.nonce.into_owned(), payload: opened.payload.into_owned(), message }
