@@ -42,7 +42,7 @@ pub async fn forgets(bench: &mut Workbench, figures: &mut Figures) -> anyhow::Re
     let second = clone(bench, &image, "clone-2").await?;
     ensure!(first.machine_id != second.machine_id, "both clones have the machine-id {}", first.machine_id);
     ensure!(first.greeting.vm_id != second.greeting.vm_id, "both clones call themselves {}", first.greeting.vm_id);
-    provision(bench, &first).await
+    provision(&first).await
 }
 
 /// Makes the image. Gives its disk.
@@ -104,7 +104,7 @@ async fn clone(bench: &Workbench, image: &Image, name: &str) -> anyhow::Result<C
 }
 
 /// A new identity and a new key, and it answers.
-async fn provision(bench: &Workbench, clone: &Clone) -> anyhow::Result<()> {
+async fn provision(clone: &Clone) -> anyhow::Result<()> {
     const SECRET: &str = "00112233445566778899aabbccddeeff";
     let script = format!(
         "cd /opt/vmtest/package && INFINISERVICE_SHARED_SECRET={SECRET} sh ./install-linux.sh normal vmtest-clone"
