@@ -289,7 +289,7 @@ impl InfiniService {
                 }
             }
             Effect::RunScripts(scripts) => {
-                let answers = self.command_executor.take_scripts(scripts);
+                let answers = self.command_executor.take_scripts(scripts, tokio::time::Instant::now());
                 answers.into_iter().for_each(|answer| self.answer(answer));
             }
             Effect::Cancel(id) => {
@@ -304,9 +304,8 @@ impl InfiniService {
     fn start_commands(&mut self) {
         let most = self.max_line_bytes + 1;
         let communication = &mut self.communication;
-        let (waits_for_room, answers) = self.command_executor.start(|| communication.reserve(most));
+        let waits_for_room = self.command_executor.start(|| communication.reserve(most));
         self.communication.tell_room(waits_for_room.then_some(most));
-        answers.into_iter().for_each(|answer| self.answer(answer));
         for event in self.command_executor.take_events() {
             self.send(Lane::Answer, AgentBody::AgentEvent(event));
         }
