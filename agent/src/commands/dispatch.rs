@@ -105,6 +105,12 @@ impl Dispatcher {
         self.running.is_empty() && self.waiting.is_empty()
     }
 
+    /// Whether a script runs or waits.
+    #[must_use]
+    pub fn has_scripts(&self) -> bool {
+        self.waiting(true) > 0 || self.running.iter().any(|active| active.ticket.is_script)
+    }
+
     /// Has a command wait for its turn.
     pub fn enqueue(&mut self, job: Job) {
         self.waiting.push_back(job);

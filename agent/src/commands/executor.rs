@@ -309,6 +309,12 @@ impl CommandExecutor {
         self.dispatcher.is_idle()
     }
 
+    /// Whether a script runs or waits.
+    #[must_use]
+    pub fn has_scripts(&self) -> bool {
+        self.dispatcher.has_scripts()
+    }
+
     /// Other rules and bounds count for what comes from now on.
     pub fn reconfigure(&mut self, limits: CommandLimits, policy: Policy) {
         self.limits = limits;
