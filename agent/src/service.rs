@@ -3,6 +3,7 @@
 mod budget;
 mod inbound;
 mod phase_log;
+mod scripts_mark;
 pub mod state;
 
 use std::io;
@@ -25,6 +26,7 @@ use crate::communication::{Lane, LinkEvent, NotSent, VirtioSerial};
 use crate::config::{Config, Loaded};
 use crate::supervisor::{Order, Supervisor};
 use phase_log::PhaseLog;
+pub use scripts_mark::ScriptsMark;
 use state::{Effect, Input, Machine, Phase, Trouble};
 
 /// How long the agent waits at its end for the host to take what is still unsent.
@@ -59,6 +61,7 @@ pub struct InfiniService {
     authenticator: Authenticator,
     audit: AuditFile,
     machine: Machine,
+    scripts_mark: ScriptsMark,
     phase_log: PhaseLog,
     supervisor: Supervisor,
     clock_watch: Option<ClockWatch>,
@@ -82,6 +85,8 @@ pub struct Parts {
     pub audit: AuditFile,
     /// Decides.
     pub machine: Machine,
+    /// Whether a process of this boot had its pending scripts.
+    pub scripts_mark: ScriptsMark,
     /// Whoever started the agent.
     pub supervisor: Supervisor,
     /// Reads the configuration again.
@@ -106,6 +111,8 @@ impl InfiniService {
             .inspect_err(|error| tracing::warn!(%error, "cannot see when the clock is set; hosts learn it with the next message"))
             .ok();
         let ticker = ticker(&parts.loaded.config, &parts.supervisor);
+        let mut machine = parts.machine;
+        machine.scripts_were_answered(parts.scripts_mark.is_set());
         Self {
             max_line_bytes: parts.loaded.config.limits.max_line_bytes,
             loaded: parts.loaded,
@@ -114,7 +121,8 @@ impl InfiniService {
             command_executor: parts.command_executor,
             authenticator: parts.authenticator,
             audit: parts.audit,
-            machine: parts.machine,
+            machine,
+            scripts_mark: parts.scripts_mark,
             phase_log: PhaseLog::new(),
             supervisor: parts.supervisor,
             clock_watch,
@@ -133,6 +141,7 @@ impl InfiniService {
             let is_tick = matches!(event, Event::Tick);
             self.handle(event);
             self.start_commands();
+            self.mark_scripts();
             let phase = self.machine.phase();
             if phase != before {
                 self.phase_log.changed(before, phase, now());
@@ -289,7 +298,7 @@ impl InfiniService {
                 }
             }
             Effect::RunScripts(scripts) => {
-                let answers = self.command_executor.take_scripts(scripts);
+                let answers = self.command_executor.take_scripts(scripts, tokio::time::Instant::now());
                 answers.into_iter().for_each(|answer| self.answer(answer));
             }
             Effect::Cancel(id) => {
@@ -304,11 +313,17 @@ impl InfiniService {
     fn start_commands(&mut self) {
         let most = self.max_line_bytes + 1;
         let communication = &mut self.communication;
-        let (waits_for_room, answers) = self.command_executor.start(|| communication.reserve(most));
+        let waits_for_room = self.command_executor.start(|| communication.reserve(most));
         self.communication.tell_room(waits_for_room.then_some(most));
-        answers.into_iter().for_each(|answer| self.answer(answer));
         for event in self.command_executor.take_events() {
             self.send(Lane::Answer, AgentBody::AgentEvent(event));
+        }
+    }
+
+    /// Once all have ended: scripts that a process left behind are to be asked for by the next.
+    fn mark_scripts(&mut self) {
+        if self.machine.scripts_are_answered() && !self.command_executor.has_scripts() {
+            self.scripts_mark.set();
         }
     }
 

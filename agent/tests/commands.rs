@@ -6,7 +6,7 @@
 mod support;
 
 use infini_protocol::ErrorCode;
-use infini_protocol::agent::{AgentBody, Ended, Response};
+use infini_protocol::agent::{AgentBody, Ended, Response, ScriptCompletion};
 use serde_json::{Value, json};
 use support::{Agent, Guest, Host};
 
@@ -117,16 +117,65 @@ fn scripts_are_answered_in_their_order() {
     let script = |id: &str, text: &str| json!({ "execution_id": id, "script_content": text, "shell": "BASH" });
     let inputs = json!({ "execution_id": "b", "script_content": "echo $GREETING; exit 4", "input_values": { "GREETING": "hello" } });
     host.send(&json!({ "type": "pending_scripts_response", "scripts": [script("a", "echo ${BASH_VERSION:+bash}; cat /proc/$$/cmdline"), inputs] }));
-    let mut ends = Vec::new();
-    while ends.len() < 2 {
-        ends.push(host.wait_for(|body| match body {
-            AgentBody::ScriptCompletion(end) => Some(end),
-            _ => None,
-        }));
-    }
+    let ends = [script_end(&mut host), script_end(&mut host)];
     assert_eq!((ends[0].execution_id.as_str(), ends[0].exit_code), ("a", 0), "{ends:?}");
     assert!(ends[0].stdout.starts_with("bash\n") && !ends[0].stdout.contains("BASH_VERSION"), "{ends:?}");
     assert_eq!((ends[1].execution_id.as_str(), ends[1].exit_code, ends[1].stdout.as_str()), ("b", 4, "hello\n"));
+}
+
+/// Whether an agent that a host has just reached asks for scripts: it does so before its first sample.
+fn wants_scripts(host: &mut Host) -> bool {
+    let mut wants = false;
+    host.wait_for(|body| {
+        wants |= matches!(body, AgentBody::RequestPendingScripts(_));
+        matches!(body, AgentBody::Metrics(_)).then_some(())
+    });
+    wants
+}
+
+fn script_end(host: &mut Host) -> ScriptCompletion {
+    host.wait_for(|body| match body {
+        AgentBody::ScriptCompletion(end) => Some(end),
+        _ => None,
+    })
+}
+
+#[test]
+fn scripts_are_asked_for_once_a_boot_and_again_only_where_some_were_left_behind() {
+    let guest = Guest::new();
+    guest.configure(RAW);
+    let scripts = |scripts: &[(&str, &str)]| {
+        let scripts: Vec<_> =
+            scripts.iter().map(|(id, text)| json!({ "execution_id": id, "script_content": text })).collect();
+        json!({ "type": "pending_scripts_response", "scripts": scripts })
+    };
+    let mark = guest.path("began");
+    let hangs = format!("touch {}; sleep 98765", mark.display());
+    let given = scripts(&[("ran", "true"), ("hangs", &hangs), ("waits", "echo waited")]);
+
+    let agent = guest.start();
+    let mut host = guest.accept();
+    assert!(wants_scripts(&mut host));
+    host.send(&given);
+    assert_eq!(script_end(&mut host).execution_id, "ran");
+    while !mark.exists() {
+        std::thread::yield_now();
+    }
+    agent.signal("KILL");
+    drop((agent, host));
+
+    let agent = guest.start();
+    let mut host = guest.accept();
+    assert!(wants_scripts(&mut host), "two were left behind");
+    host.send(&given);
+    let ends = [script_end(&mut host), script_end(&mut host), script_end(&mut host)];
+    let told: Vec<_> = ends.iter().map(|end| (end.execution_id.as_str(), end.exit_code)).collect();
+    assert_eq!(told, [("ran", 126), ("hangs", 126), ("waits", 0)], "{ends:?}");
+    host.round_trip();
+    drop((agent, host));
+
+    let _agent = guest.start();
+    assert!(!wants_scripts(&mut guest.accept()), "all have ended");
 }
 
 #[test]

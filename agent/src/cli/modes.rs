@@ -39,7 +39,7 @@ use crate::identity::linux::machine_facts;
 use crate::logging;
 use crate::panics;
 use crate::service::state::Machine;
-use crate::service::{InfiniService, Parts, Reloaded};
+use crate::service::{InfiniService, Parts, Reloaded, ScriptsMark};
 use crate::supervisor::Supervisor;
 
 /// What the process was started with. The secret is no longer in its environment.
@@ -300,6 +300,7 @@ fn assemble(start: Start, loaded: Loaded, reload_level: impl Fn(&Loaded) + 'stat
         authenticator: Authenticator::new(trust, journal(&config.state_dir)),
         audit: AuditFile::new(config.state_dir.join("auth.log")),
         command_executor,
+        scripts_mark: ScriptsMark::open(&config.state_dir.join("scripts"), machine.boot_id()),
         machine,
         supervisor: Supervisor::connect()?,
         reload: Box::new(move |_| {

@@ -153,6 +153,8 @@ pub enum Target {
 pub enum Exclusive {
     /// Changing packages: their managers lock out each other, and themselves.
     Packages,
+    /// Pending scripts: the host gives their order.
+    Scripts,
 }
 
 /// An action with legal values, ready to be judged and run.

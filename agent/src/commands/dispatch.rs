@@ -41,11 +41,6 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// Whether it is the command, or the script, of that id.
-    fn is(&self, id: &str) -> bool {
-        self.name.id == id
-    }
-
     /// Of a script.
     #[must_use]
     pub fn script(execution_id: &str, received: Instant) -> Self {
@@ -77,7 +72,6 @@ struct Active {
 /// Places and queue.
 pub struct Dispatcher {
     most_running: usize,
-    most_waiting: usize,
     waiting: VecDeque<Job>,
     running: Vec<Active>,
     started: u64,
@@ -87,19 +81,11 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// So many at once, and so many that wait.
+    /// So many at once.
     #[must_use]
-    pub fn new(most_running: usize, most_waiting: usize) -> Self {
+    pub fn new(most_running: usize) -> Self {
         let (reporter, reports) = mpsc::unbounded_channel();
-        Self {
-            most_running,
-            most_waiting,
-            waiting: VecDeque::new(),
-            running: Vec::new(),
-            started: 0,
-            reports,
-            reporter,
-        }
+        Self { most_running, waiting: VecDeque::new(), running: Vec::new(), started: 0, reports, reporter }
     }
 
     /// So many at once from now on; who runs goes on.
@@ -107,16 +93,22 @@ impl Dispatcher {
         self.most_running = most;
     }
 
-    /// Whether another command may wait.
+    /// How many commands wait, or scripts.
     #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.waiting.len() < self.most_waiting
+    pub fn waiting(&self, are_scripts: bool) -> usize {
+        self.waiting.iter().filter(|job| job.ticket.is_script == are_scripts).count()
     }
 
     /// Whether nothing runs and nothing waits.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.running.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Whether a script runs or waits.
+    #[must_use]
+    pub fn has_scripts(&self) -> bool {
+        self.waiting(true) > 0 || self.running.iter().any(|active| active.ticket.is_script)
     }
 
     /// Has a command wait for its turn.
@@ -196,18 +188,21 @@ impl Dispatcher {
         Some(Ended { ticket: job.ticket, outcome: CommandError::new(code, sentence).into(), room: None })
     }
 
-    /// Takes a command back. One that runs is told and answers by itself, one that waits has ended with this.
+    /// Takes a command back, or where no command has this id, a script. One that runs is told and answers by itself, one that waits has
+    /// ended with this.
     pub fn cancel(&mut self, id: &str) -> Option<Ended> {
-        if let Some(active) = self.running.iter().find(|active| active.ticket.is(id)) {
-            active.order.give(StopReason::Cancelled);
-            return None;
+        for is_script in [false, true] {
+            let is_meant = |ticket: &Ticket| ticket.is_script == is_script && ticket.name.id == id;
+            if let Some(active) = self.running.iter().find(|active| is_meant(&active.ticket)) {
+                active.order.give(StopReason::Cancelled);
+                return None;
+            }
+            if let Some(index) = self.waiting.iter().position(|job| is_meant(&job.ticket)) {
+                let sentence = "the host took the command back before its turn came; it never started";
+                return self.remove(index, sentence, ErrorCode::CommandCancelled);
+            }
         }
-        let index = self.waiting.iter().position(|job| job.ticket.is(id))?;
-        self.remove(
-            index,
-            "the host took the command back before its turn came; it never started",
-            ErrorCode::CommandCancelled,
-        )
+        None
     }
 
     /// Tells all who run that they must end, and gives those who wait back.

@@ -26,7 +26,6 @@ use crate::clock;
 use crate::communication::Reservation;
 use crate::config::Config;
 use plan::{Plan, Refusal};
-use scripts::Scripts;
 pub use unheard::Unheard;
 
 /// How many commands may wait for a place.
@@ -106,7 +105,6 @@ pub struct CommandExecutor {
     /// Of the audit, for the host.
     events: Vec<AgentEvent>,
     dispatcher: Dispatcher,
-    scripts: Scripts,
     /// Of the machine; each command gets it with a stop of its own.
     context: Context,
 }
@@ -115,9 +113,9 @@ impl CommandExecutor {
     /// An executor that runs nothing yet.
     #[must_use]
     pub fn new(limits: CommandLimits, policy: Policy, ids: Ids, audit: Audit, context: Context) -> Self {
-        let dispatcher = Dispatcher::new(limits.max_concurrent, MOST_WAITING);
+        let dispatcher = Dispatcher::new(limits.max_concurrent);
         let policy = Arc::new(policy);
-        Self { limits, policy, ids, audit, events: Vec::new(), dispatcher, scripts: Scripts::default(), context }
+        Self { limits, policy, ids, audit, events: Vec::new(), dispatcher, context }
     }
 
     /// Takes a command. What is answered at once comes back; else the answer comes with [`CommandExecutor::next`].
@@ -166,11 +164,23 @@ impl CommandExecutor {
             Work::Safe(command) => plan::safe(command, &self.policy, &self.limits, &self.context.roots)?,
             Work::Raw(command) => plan::raw(command, &self.policy, &self.limits)?,
         };
-        if self.dispatcher.has_room() {
-            return Ok(plan);
+        self.check_queue(false, MOST_WAITING)?;
+        Ok(plan)
+    }
+
+    fn plan_script(&self, script: &Script) -> Result<Plan, Refusal> {
+        let plan = plan::script(script, &self.policy, &self.limits)?;
+        self.check_queue(true, scripts::MOST_WAITING)?;
+        Ok(plan)
+    }
+
+    fn check_queue(&self, of_scripts: bool, most: usize) -> Result<(), CommandError> {
+        if self.dispatcher.waiting(of_scripts) < most {
+            return Ok(());
         }
-        let sentence = format!("{MOST_WAITING} commands wait already; send this one again when some are answered");
-        Err(CommandError::new(ErrorCode::ResourceLimit, sentence).into())
+        let what = if of_scripts { "scripts" } else { "commands" };
+        let sentence = format!("{most} {what} wait already; send this one again when some are answered");
+        Err(CommandError::new(ErrorCode::ResourceLimit, sentence))
     }
 
     fn enqueue(&mut self, ticket: Ticket, origin: Origin, plan: Plan) {
@@ -184,62 +194,44 @@ impl CommandExecutor {
         self.dispatcher.enqueue(Job { ticket, deadline, exclusive, start: Box::new(start) });
     }
 
-    /// Takes scripts, to run one after another in this order.
-    pub fn take_scripts(&mut self, scripts: Vec<Script>) -> Vec<Answer> {
-        let mut answers = Vec::new();
-        for script in scripts {
-            let payload = scripts::digest(&script);
-            match self.ids.look_up(&scripts::key(&script.execution_id), &payload) {
-                Known::New if self.scripts.has_room() => {
-                    self.ids.accepted(&scripts::key(&script.execution_id), payload);
-                    self.scripts.push(script);
-                }
-                Known::New => {
-                    let error = CommandError::new(ErrorCode::ResourceLimit, "too many scripts wait already");
-                    answers.push(self.refuse_script(script, error));
-                }
-                Known::Underway => self.note_repetition(entries::of_script(&script), false),
-                Known::Answered(body) => {
-                    self.note_repetition(entries::of_script(&script), true);
-                    answers.push(Answer { body: *body, room: None });
-                }
-                Known::Forgotten | Known::Other => {
-                    let sentence = "a script with this execution_id was started in this boot already";
-                    let error = CommandError::new(ErrorCode::Interrupted, sentence);
-                    answers.push(self.refuse_script(script, error));
-                }
+    /// Takes scripts, to run one after another in this order. Gives the answers of those that do not run.
+    pub fn take_scripts(&mut self, scripts: Vec<Script>, received: Instant) -> Vec<Answer> {
+        scripts.into_iter().filter_map(|script| self.take_script(script, received)).collect()
+    }
+
+    fn take_script(&mut self, script: Script, received: Instant) -> Option<Answer> {
+        let (key, payload) = (scripts::key(&script.execution_id), scripts::digest(&script));
+        let entry = entries::of_script(&script);
+        let planned = match self.ids.look_up(&key, &payload) {
+            Known::New => self.plan_script(&script),
+            Known::Underway => {
+                self.note_repetition(entry, false);
+                return None;
             }
+            Known::Answered(body) => {
+                self.note_repetition(entry, true);
+                return Some(Answer { body: *body, room: None });
+            }
+            Known::Forgotten | Known::Other => {
+                let sentence = "a script with this execution_id was taken in this boot already";
+                Err(CommandError::new(ErrorCode::Interrupted, sentence).into())
+            }
+        };
+        match self.write_down(entry, &scripts::name(&script), planned) {
+            Ok(plan) => {
+                self.ids.accepted(&key, payload);
+                self.enqueue(Ticket::script(&script.execution_id, received), Origin::nobody(), plan);
+                None
+            }
+            Err(error) => Some(scripts::refused(script.execution_id, error)),
         }
-        answers
     }
 
     /// Starts whoever is next, as long as there are places and `reserve` has room for another answer. Gives whether somebody waits for
-    /// nothing but room, and the answers of scripts that may not run.
-    pub fn start(&mut self, reserve: impl FnMut() -> Option<Reservation>) -> (bool, Vec<Answer>) {
-        let answers = self.next_script();
+    /// nothing but room.
+    pub fn start(&mut self, reserve: impl FnMut() -> Option<Reservation>) -> bool {
         let ids = &mut self.ids;
-        let waits = self.dispatcher.start(reserve, |ticket| ids.started(&key(ticket)));
-        (waits, answers)
-    }
-
-    /// Scripts come one at a time: the next when the one before has its answer.
-    fn next_script(&mut self) -> Vec<Answer> {
-        let mut answers = Vec::new();
-        while let Some(script) = self.scripts.next(self.dispatcher.has_room()) {
-            let planned = plan::script(&script, &self.policy, &self.limits);
-            match self.write_down(entries::of_script(&script), &scripts::name(&script), planned) {
-                Ok(plan) => {
-                    self.enqueue(Ticket::script(&script.execution_id, Instant::now()), Origin::nobody(), plan);
-                    break;
-                }
-                Err(error) => {
-                    self.scripts.ended();
-                    self.ids.withdrawn(&scripts::key(&script.execution_id));
-                    answers.push(scripts::refused(script.execution_id, error));
-                }
-            }
-        }
-        answers
+        self.dispatcher.start(reserve, |ticket| ids.started(&key(ticket)))
     }
 
     /// Takes over a command that a process of the agent before this one has begun: its answer comes like any other.
@@ -278,7 +270,6 @@ impl CommandExecutor {
             self.audit.ended(clock::now(), &ticket.name.id, entries::kind_of(&ticket), &ending);
         self.events.extend(event);
         let body = if ticket.is_script {
-            self.scripts.ended();
             scripts::completion(ticket.name.id, outcome)
         } else {
             let mut response = outcome.into_response(ticket.name);
@@ -294,14 +285,13 @@ impl CommandExecutor {
         Answer { body, room }
     }
 
-    /// Takes a command back.
+    /// Takes a command or a script back.
     pub fn cancel(&mut self, id: &str) -> Option<Answer> {
         self.dispatcher.cancel(id).map(|ended| self.answer(ended))
     }
 
     /// The agent ends: who runs is told, who waits is answered.
     pub fn shut_down(&mut self) -> Vec<Answer> {
-        self.drop_scripts();
         let ended = self.dispatcher.shut_down();
         ended.into_iter().map(|ended| self.answer(ended)).collect()
     }
@@ -315,6 +305,12 @@ impl CommandExecutor {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.dispatcher.is_idle()
+    }
+
+    /// Whether a script runs or waits.
+    #[must_use]
+    pub fn has_scripts(&self) -> bool {
+        self.dispatcher.has_scripts()
     }
 
     /// Other rules and bounds count for what comes from now on.

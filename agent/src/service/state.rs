@@ -181,6 +181,17 @@ impl Machine {
         self.raw_is_permitted = is_permitted;
     }
 
+    /// Whether the host has answered the question for pending scripts in this boot.
+    #[must_use]
+    pub const fn scripts_are_answered(&self) -> bool {
+        self.scripts_answered
+    }
+
+    /// Whether it answered a process before this one.
+    pub fn scripts_were_answered(&mut self, were_answered: bool) {
+        self.scripts_answered = were_answered;
+    }
+
     /// Decides. `wall` is only written into messages.
     pub fn on(&mut self, input: Input, now: Instant, wall: Timestamp) -> Vec<Effect> {
         let mut effects = Vec::new();

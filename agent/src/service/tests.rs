@@ -46,6 +46,7 @@ fn service(folder: &Path, events: Vec<LinkEvent>) -> InfiniService {
             loaded.config.collector.interval,
             Instant::now(),
         ),
+        scripts_mark: ScriptsMark::open(&folder.join("scripts"), "boot"),
         supervisor: Supervisor::connect().unwrap(),
         reload: Box::new(|_| Err("there is nothing to read".to_owned())),
         loaded,

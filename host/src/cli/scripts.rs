@@ -1,5 +1,6 @@
 //! `scripts`: the scripts that an agent asks for, and their ends.
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::link::random_name;
 use crate::sanitize::sanitize;
 use crate::vm::{Events, RequestError, VmEvent, VmState};
 
-/// How much later than the last script's time its end may come.
+/// How much later than a script's time its end may come.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// What shells say of a program that may not be run; the agent says it of a script that the guest does not permit.
@@ -49,19 +50,18 @@ struct Line<'a> {
     completion: &'a ScriptCompletion,
 }
 
-/// `scripts`: hands them over and waits for each one's end. The exit code is that of the first that failed.
+/// `scripts`: hands each over when the one before has ended, for its time counts from then. The exit code is that of the first that failed.
 pub async fn run(args: &ScriptsArgs) -> Result<u8, Failure> {
     let limit = args.common.timeout.unwrap_or(RAW_TIME);
-    let open: Vec<Script> = args.files.iter().map(|file| args.script(file, limit)).collect::<Result<_, _>>()?;
+    let open: VecDeque<Script> = args.files.iter().map(|file| args.script(file, limit)).collect::<Result<_, _>>()?;
     let conversation = begin(&args.common).await?;
-    let patience = limit.saturating_mul(u32::try_from(open.len()).unwrap_or(u32::MAX)) + GRACE;
+    let patience = limit + GRACE;
     let events = conversation.vm.events();
     let mut delivery = Delivery { conversation, events, open, cancelled: false };
-    delivery.hand_over().await?;
-    let deadline = Instant::now() + patience;
     let mut code = 0;
     while !delivery.open.is_empty() {
-        let (name, completion) = delivery.next(deadline, patience).await?;
+        delivery.hand_over().await?;
+        let (name, completion) = delivery.next(Instant::now() + patience, patience).await?;
         show(&delivery.conversation.name, &name, &completion, args.common.json)?;
         if code == 0 {
             code = if delivery.cancelled { CANCELLED } else { answer::program(completion.exit_code, 0) };
@@ -88,23 +88,24 @@ impl ScriptsArgs {
     }
 }
 
-/// Scripts that were handed over and have not ended.
+/// Scripts that have not ended; the first one is handed over.
 struct Delivery {
     conversation: Conversation,
     events: Events,
-    open: Vec<Script>,
+    open: VecDeque<Script>,
     cancelled: bool,
 }
 
 impl Delivery {
-    /// Hands over what has not ended. An agent that has a script already knows its `execution_id` and leaves it at that.
+    /// Hands over the one whose turn it is. An agent that has it already knows its `execution_id` and leaves it at that.
     async fn hand_over(&self) -> Result<(), Failure> {
-        let message = HostMessage::PendingScriptsResponse(PendingScriptsResponse { scripts: self.open.clone() });
+        let Some(script) = self.open.front() else { return Ok(()) };
+        let message = HostMessage::PendingScriptsResponse(PendingScriptsResponse { scripts: vec![script.clone()] });
         let sent = self.conversation.vm.send(message).await;
-        sent.map_err(|error| explain(&error, self.open.first().map_or("", |script| &script.execution_id)))
+        sent.map_err(|error| explain(&error, &script.execution_id))
     }
 
-    /// The next end of a script of ours, with the script's name.
+    /// The end of the script whose turn it is, with its name.
     async fn next(&mut self, deadline: Instant, patience: Duration) -> Result<(String, ScriptCompletion), Failure> {
         loop {
             let event = tokio::select! {
@@ -117,11 +118,9 @@ impl Delivery {
             };
             match event {
                 Ok(VmEvent::ScriptEnded(completion)) => {
-                    let Some(at) = self.open.iter().position(|it| it.execution_id == completion.execution_id) else {
-                        continue;
-                    };
-                    let name = self.open.remove(at).script_name.unwrap_or_default();
-                    return Ok((name, (*completion).clone()));
+                    let ended = self.open.pop_front_if(|script| script.execution_id == completion.execution_id);
+                    let Some(script) = ended else { continue };
+                    return Ok((script.script_name.unwrap_or_default(), (*completion).clone()));
                 }
                 // The agent is new, or the connection is.
                 Ok(VmEvent::ScriptsWanted | VmEvent::State(VmState::Ready)) => self.hand_over().await.unwrap_or(()),
@@ -134,27 +133,21 @@ impl Delivery {
         }
     }
 
-    /// The first Ctrl-C takes all back, the second leaves.
+    /// The first Ctrl-C takes the script back and hands over no other, the second leaves.
     async fn interrupted(&mut self) -> Result<(), Failure> {
+        self.open.truncate(1);
+        let id = self.open.front().map_or("", |script| &script.execution_id);
         if std::mem::replace(&mut self.cancelled, true) {
-            return Err(left_behind(self.open.first().map_or("", |script| &script.execution_id)));
+            return Err(left_behind(id));
         }
-        for script in &self.open {
-            take_back(&self.conversation.vm, &script.execution_id).await;
-        }
+        take_back(&self.conversation.vm, id).await;
         Ok(())
     }
 
     fn overdue(&self, patience: Duration) -> Failure {
-        let names: Vec<String> = self
-            .open
-            .iter()
-            .filter_map(|it| it.script_name.as_deref())
-            .map(|name| sanitize(name).into_owned())
-            .collect();
-        let seconds = patience.as_secs();
-        let names = names.join(", ");
-        Failure::new(UNAVAILABLE, format!("no end within {seconds} s of: {names}; whether they ran is not known"))
+        let name = self.open.front().and_then(|script| script.script_name.as_deref()).unwrap_or_default();
+        let (name, seconds) = (sanitize(name), patience.as_secs());
+        Failure::new(UNAVAILABLE, format!("no end within {seconds} s of: {name}; whether it ran is not known"))
     }
 }
 

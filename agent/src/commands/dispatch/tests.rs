@@ -41,7 +41,7 @@ fn code(ended: &Ended) -> Option<ErrorCode> {
 
 #[tokio::test(start_paused = true)]
 async fn as_many_run_as_there_are_places_and_the_rest_in_order() {
-    let (mut dispatcher, mut outbox) = (Dispatcher::new(2, 3), outbox(9));
+    let (mut dispatcher, mut outbox) = (Dispatcher::new(2), outbox(9));
     for id in ["a", "b", "c"] {
         dispatcher.enqueue(job(id, 10, done));
     }
@@ -56,7 +56,7 @@ async fn as_many_run_as_there_are_places_and_the_rest_in_order() {
 
 #[tokio::test(start_paused = true)]
 async fn what_only_one_at_a_time_may_do_waits_in_the_queue_and_is_passed_there() {
-    let (mut dispatcher, mut outbox) = (Dispatcher::new(2, 5), outbox(9));
+    let (mut dispatcher, mut outbox) = (Dispatcher::new(2), outbox(9));
     for job in [packages("p1", done), packages("p2", done), job("read", 10, done), packages("p3", done)] {
         dispatcher.enqueue(job);
     }
@@ -72,7 +72,7 @@ async fn what_only_one_at_a_time_may_do_waits_in_the_queue_and_is_passed_there()
 
 #[tokio::test(start_paused = true)]
 async fn a_command_starts_only_with_room_for_its_answer() {
-    let (mut dispatcher, mut outbox) = (Dispatcher::new(5, 5), outbox(1));
+    let (mut dispatcher, mut outbox) = (Dispatcher::new(5), outbox(1));
     dispatcher.enqueue(job("a", 10, done));
     dispatcher.enqueue(job("b", 10, done));
     assert_eq!(start(&mut dispatcher, &mut outbox), (vec!["a".to_owned()], true));
@@ -84,7 +84,7 @@ async fn a_command_starts_only_with_room_for_its_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_past_its_deadline_never_starts() {
-    let (mut dispatcher, mut outbox) = (Dispatcher::new(1, 5), outbox(9));
+    let (mut dispatcher, mut outbox) = (Dispatcher::new(1), outbox(9));
     dispatcher.enqueue(job("long", 60, never));
     start(&mut dispatcher, &mut outbox);
     dispatcher.enqueue(job("late", 5, |_| unreachable!("it waited too long")));
@@ -103,7 +103,7 @@ async fn a_command_that_ignores_its_deadline_is_dropped() {
             self.0.notify_one();
         }
     }
-    let (mut dispatcher, mut outbox) = (Dispatcher::new(1, 5), outbox(9));
+    let (mut dispatcher, mut outbox) = (Dispatcher::new(1), outbox(9));
     let dropped = Arc::new(Notify::new());
     let guard = Guard(Arc::clone(&dropped));
     dispatcher.enqueue(job("deaf", 5, move |_| {
@@ -121,7 +121,7 @@ async fn a_command_that_ignores_its_deadline_is_dropped() {
 
 #[tokio::test(start_paused = true)]
 async fn last_words_are_heard() {
-    let (mut dispatcher, mut outbox) = (Dispatcher::new(1, 5), outbox(9));
+    let (mut dispatcher, mut outbox) = (Dispatcher::new(1), outbox(9));
     dispatcher.enqueue(job("polite", 5, |stop| {
         Box::pin(async move {
             let reason = stop.reached().await;
@@ -134,7 +134,7 @@ async fn last_words_are_heard() {
 
 #[tokio::test(start_paused = true)]
 async fn cancel_ends_who_runs_and_who_waits() {
-    let (mut dispatcher, mut outbox) = (Dispatcher::new(1, 5), outbox(9));
+    let (mut dispatcher, mut outbox) = (Dispatcher::new(1), outbox(9));
     dispatcher.enqueue(job("runs", 60, never));
     dispatcher.enqueue(job("waits", 60, never));
     start(&mut dispatcher, &mut outbox);
@@ -146,8 +146,30 @@ async fn cancel_ends_who_runs_and_who_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn cancel_means_the_command_where_a_script_has_the_same_id() {
+    let (mut dispatcher, mut outbox) = (Dispatcher::new(2), outbox(9));
+    let script = |id: &str| {
+        let ticket = Ticket::script(id, Instant::now());
+        Job { ticket, exclusive: Some(Exclusive::Scripts), ..job(id, 60, never) }
+    };
+    dispatcher.enqueue(script("runs"));
+    dispatcher.enqueue(job("runs", 60, never));
+    start(&mut dispatcher, &mut outbox);
+    dispatcher.enqueue(script("both"));
+    dispatcher.enqueue(job("both", 60, never));
+    for is_script in [false, true] {
+        let ended = dispatcher.cancel("both").unwrap_or_else(|| panic!("is_script: {is_script}"));
+        assert_eq!((ended.ticket.is_script, code(&ended)), (is_script, Some(ErrorCode::CommandCancelled)));
+    }
+    for is_script in [false, true] {
+        assert!(dispatcher.cancel("runs").is_none(), "it answers by itself");
+        assert_eq!(dispatcher.next().await.ticket.is_script, is_script);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_agent_s_end_answers_everybody() {
-    let (mut dispatcher, mut outbox) = (Dispatcher::new(1, 5), outbox(9));
+    let (mut dispatcher, mut outbox) = (Dispatcher::new(1), outbox(9));
     let log = Arc::new(Mutex::new(Vec::new()));
     for id in ["a", "b", "c"] {
         let log = Arc::clone(&log);

@@ -117,7 +117,8 @@ pub fn script(script: &Script, policy: &Policy, limits: &CommandLimits) -> Resul
         setting,
     };
     let Permit { rule, .. } = policy.decide(&Request::Script(asked))?;
-    Ok(Plan { time, note, rule, exclusive: None, run: run(unsafe_executor::script(script)?) })
+    let exclusive = Some(Exclusive::Scripts);
+    Ok(Plan { time, note, rule, exclusive, run: run(unsafe_executor::script(script)?) })
 }
 
 fn run(prepared: Prepared) -> Box<dyn FnOnce(Context) -> Running + Send> {

@@ -1,10 +1,10 @@
 //! What the executor writes down: into the audit, and into the log.
 
 use infini_protocol::ErrorCode;
-use infini_protocol::host::{CommandName, Script};
+use infini_protocol::host::CommandName;
 
 use super::plan::{Plan, Refusal};
-use super::{Answer, CommandExecutor, Unheard, entries, refused, scripts};
+use super::{Answer, CommandExecutor, Unheard, refused};
 use crate::clock;
 use crate::commands::audit::{self, Recorded};
 use crate::commands::outcome::CommandError;
@@ -54,20 +54,6 @@ impl CommandExecutor {
             self.write_refusal(entry, code);
         }
         Some(refused(unheard.command?, error))
-    }
-
-    pub(super) fn refuse_script(&mut self, script: Script, error: CommandError) -> Answer {
-        let planned = Err(error.clone().into());
-        // It is refused in any case, and for this reason.
-        let _ = self.write_down(entries::of_script(&script), &scripts::name(&script), planned);
-        scripts::refused(script.execution_id, error)
-    }
-
-    /// None of the scripts that wait will run. Nobody is told: the host asks for them in the next boot, or another agent does in this one.
-    pub(super) fn drop_scripts(&mut self) {
-        for script in self.scripts.clear() {
-            self.write_refusal(entries::of_script(&script), ErrorCode::ShuttingDown);
-        }
     }
 
     fn write_refusal(&mut self, entry: audit::Command, code: ErrorCode) {

@@ -1,6 +1,4 @@
-//! Scripts: one after another, in the order in which the host gave them.
-
-use std::collections::VecDeque;
+//! Scripts: from the host's words to what the executor works with, and back.
 
 use infini_protocol::agent::{AgentBody, ScriptCompletion};
 use infini_protocol::host::{CommandName, Script};
@@ -11,49 +9,10 @@ use crate::commands::outcome::{CommandError, Outcome};
 use crate::commands::policy::SCRIPT;
 
 /// How many scripts may wait: far more than a host has for a machine.
-const MOST_WAITING: usize = 1000;
+pub const MOST_WAITING: usize = 1000;
 
 /// The exit code by which shells say that a program may not be run.
-const NOT_PERMITTED: i32 = 126;
-
-/// Scripts that wait, and whether one runs.
-#[derive(Debug, Default)]
-pub struct Scripts {
-    waiting: VecDeque<Script>,
-    runs: bool,
-}
-
-impl Scripts {
-    /// Whether another one may wait.
-    pub fn has_room(&self) -> bool {
-        self.waiting.len() < MOST_WAITING
-    }
-
-    /// Another one waits.
-    pub fn push(&mut self, script: Script) {
-        self.waiting.push_back(script);
-    }
-
-    /// The next one, where none runs and there is a place for it.
-    pub fn next(&mut self, has_room: bool) -> Option<Script> {
-        if self.runs || !has_room {
-            return None;
-        }
-        let script = self.waiting.pop_front()?;
-        self.runs = true;
-        Some(script)
-    }
-
-    /// The one that ran has its answer.
-    pub fn ended(&mut self) {
-        self.runs = false;
-    }
-
-    /// None of those that wait will run: gives them back.
-    pub fn clear(&mut self) -> VecDeque<Script> {
-        std::mem::take(&mut self.waiting)
-    }
-}
+const NOT_RUN: i32 = 126;
 
 /// An execution's id among those of commands, none of which has a control character.
 pub fn key(execution_id: &str) -> String {
@@ -72,29 +31,23 @@ pub fn digest(script: &Script) -> Digest {
 
 /// A script that does not run.
 pub fn refused(execution_id: String, error: CommandError) -> Answer {
-    let completion = ScriptCompletion {
-        execution_id,
-        exit_code: NOT_PERMITTED,
-        stdout: String::new(),
-        stderr: error.sentence,
-        log_file: None,
-    };
-    Answer { body: AgentBody::ScriptCompletion(completion), room: None }
+    Answer { body: completion(execution_id, error.into()), room: None }
 }
 
 /// How a script ended. There is no other place for why it failed than the end of its errors.
 pub fn completion(execution_id: String, outcome: Outcome) -> AgentBody {
     let mut stderr = outcome.stderr;
-    if let Some(error) = outcome.error {
+    if let Some(error) = &outcome.error {
         if !stderr.is_empty() && !stderr.ends_with('\n') {
             stderr.push('\n');
         }
         stderr.push_str(&error.sentence);
         stderr.push('\n');
     }
+    let never_ran = outcome.error.is_some() && outcome.ended.is_none();
     AgentBody::ScriptCompletion(ScriptCompletion {
         execution_id,
-        exit_code: outcome.exit_code,
+        exit_code: if never_ran { NOT_RUN } else { outcome.exit_code },
         stdout: outcome.stdout,
         stderr,
         log_file: None,

@@ -3,7 +3,8 @@ mod audit;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use infini_protocol::host::HostMessage;
+use infini_protocol::agent::ScriptCompletion;
+use infini_protocol::host::{HostMessage, Timeout};
 use serde_json::json;
 
 use super::*;
@@ -48,6 +49,7 @@ struct Bench {
     outbox: Outbox,
     programs: Arc<Programs>,
     folder: tempfile::TempDir,
+    began: Instant,
 }
 
 impl Bench {
@@ -64,7 +66,7 @@ impl Bench {
         let policy = Policy::new(Asking::Holder, permissions);
         let limits = CommandLimits { max_concurrent: 2, ..CommandLimits::of(&Config::default()) };
         let executor = CommandExecutor::new(limits, policy, Ids::in_memory(), audit, context);
-        Self { executor, outbox: Outbox::new(OutboxLimits::default()), programs, folder }
+        Self { executor, outbox: Outbox::new(OutboxLimits::default()), programs, folder, began: Instant::now() }
     }
 
     fn raw() -> Self {
@@ -84,15 +86,20 @@ impl Bench {
         answer
     }
 
-    fn start(&mut self) -> Vec<Answer> {
-        self.executor.start(|| self.outbox.reserve(1 << 20)).1
+    fn start(&mut self) {
+        self.executor.start(|| self.outbox.reserve(1 << 20));
+    }
+
+    fn take_scripts(&mut self, scripts: Vec<Script>) -> Vec<ScriptCompletion> {
+        let answers = self.executor.take_scripts(scripts, Instant::now());
+        self.start();
+        answers.into_iter().map(|answer| completion(answer.body)).collect()
     }
 
     async fn next(&mut self) -> AgentBody {
         let answer = self.executor.next().await.expect("nobody else answers");
         drop(answer.room);
-        let refused = self.start();
-        assert!(refused.is_empty(), "{refused:?}");
+        self.start();
         answer.body
     }
 
@@ -116,6 +123,18 @@ fn response(body: AgentBody) -> Response {
         AgentBody::Response(response) => *response,
         other => panic!("{other:?} is no response"),
     }
+}
+
+fn completion(body: AgentBody) -> ScriptCompletion {
+    match body {
+        AgentBody::ScriptCompletion(completion) => completion,
+        other => panic!("{other:?} is no script_completion"),
+    }
+}
+
+fn script(id: &str, text: &str) -> Script {
+    let script = json!({ "execution_id": id, "script_content": text, "shell": "SH", "timeout_seconds": 60 });
+    serde_json::from_value(script).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -272,34 +291,80 @@ async fn the_agents_end_answers_everybody() {
 #[tokio::test(start_paused = true)]
 async fn scripts_run_one_after_another_and_once() {
     let mut bench = Bench::raw();
-    let script = |id: &str, text: &str| -> Script {
-        serde_json::from_value(json!({ "execution_id": id, "script_content": text, "shell": "SH" })).unwrap()
-    };
     let scripts = vec![script("s1", "hang"), script("s2", "fail"), script("s3", "echo 3")];
-    assert!(bench.executor.take_scripts(scripts.clone()).is_empty());
-    bench.start();
+    assert!(bench.take_scripts(scripts.clone()).is_empty());
     assert_eq!(bench.started().await, ["hang"], "the next one waits for the one before");
+    bench.executor.cancel("s1");
     let mut ends = Vec::new();
     for _ in 0..3 {
-        let AgentBody::ScriptCompletion(end) = bench.next().await else { panic!("no script_completion") };
+        let end = completion(bench.next().await);
         ends.push((end.execution_id, end.exit_code, end.stderr));
     }
     assert_eq!((ends[0].0.as_str(), ends[0].1), ("s1", -1));
     assert_eq!(ends[1], ("s2".to_owned(), 1, "it ended with exit code 1\n".to_owned()));
     assert_eq!(ends[2], ("s3".to_owned(), 0, String::new()));
-    let again = bench.executor.take_scripts(scripts);
+    let again = bench.take_scripts(scripts);
     assert_eq!(again.len(), 3, "the kept answers: {again:?}");
-    bench.start();
     assert_eq!(bench.started().await.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn commands_pass_scripts_that_wait_and_are_not_counted_with_them() {
+    let mut bench = Bench::raw();
+    let scripts = (0..1002).map(|number| script(&number.to_string(), "hang")).collect();
+    let refused = bench.take_scripts(scripts);
+    let ids: Vec<_> = refused.iter().map(|end| (end.execution_id.as_str(), end.exit_code)).collect();
+    assert_eq!(ids, [("1000", 126), ("1001", 126)], "{refused:?}");
+    assert_eq!(bench.take(raw("0", "echo hello")), None);
+    assert_eq!(response(bench.next().await).stdout, "-c echo hello");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scripts_time_counts_from_its_receipt() {
+    let mut bench = Bench::raw();
+    let limited = |id: &str, seconds: u32| Script {
+        timeout_seconds: Some(Timeout::from_secs(seconds.into())),
+        ..script(id, "hang")
+    };
+    bench.take_scripts(vec![limited("long", 100), limited("late", 10), limited("later", 101)]);
+    let mut ends = Vec::new();
+    for _ in 0..3 {
+        let (began, end) = (bench.began, completion(bench.next().await));
+        ends.push((end.execution_id, end.exit_code, began.elapsed().as_millis(), end.stderr));
+    }
+    let told: Vec<_> = ends.iter().map(|(id, code, time, _)| (id.as_str(), *code, *time)).collect();
+    assert_eq!(told, [("late", 126, 9_500), ("long", -1, 99_500), ("later", -1, 100_500)]);
+    assert!(ends[0].3.contains("never started"), "{}", ends[0].3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_script_that_waits_can_be_taken_back() {
+    let mut bench = Bench::raw();
+    bench.take_scripts(vec![script("s1", "hang"), script("s2", "echo 2")]);
+    let end = completion(bench.executor.cancel("s2").expect("it waits").body);
+    assert_eq!((end.execution_id.as_str(), end.exit_code), ("s2", 126));
+    assert!(end.stderr.contains("took the command back"), "{}", end.stderr);
+    assert_eq!(bench.take_scripts(vec![script("s2", "echo 2")]), [end], "that was its one end");
+    assert_eq!(bench.started().await, ["hang"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_agents_end_answers_every_script() {
+    let mut bench = Bench::raw();
+    bench.take_scripts(vec![script("s1", "hang"), script("s2", "echo 2"), script("s3", "echo 3")]);
+    let mut ends: Vec<_> = bench.executor.shut_down().into_iter().map(|answer| completion(answer.body)).collect();
+    ends.push(completion(bench.next().await));
+    let told: Vec<_> = ends.iter().map(|end| (end.execution_id.as_str(), end.exit_code)).collect();
+    assert_eq!(told, [("s2", 126), ("s3", 126), ("s1", -1)]);
+    assert!(ends.iter().all(|end| end.stderr.contains("the agent stops")), "{ends:?}");
+    assert!(bench.executor.is_idle());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_script_that_may_not_run_ends_with_126() {
     let mut bench = Bench::new(None);
-    let script = serde_json::from_value(json!({ "execution_id": "s", "script_content": "id" })).unwrap();
-    assert!(bench.executor.take_scripts(vec![script]).is_empty());
-    let answers = bench.start();
-    let [Answer { body: AgentBody::ScriptCompletion(end), .. }] = answers.as_slice() else { panic!("{answers:?}") };
+    let refused = bench.take_scripts(vec![script("s", "id")]);
+    let [end] = refused.as_slice() else { panic!("{refused:?}") };
     assert_eq!((end.execution_id.as_str(), end.exit_code), ("s", 126));
     assert!(end.stderr.contains("policy"), "{}", end.stderr);
 }

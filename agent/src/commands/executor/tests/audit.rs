@@ -69,7 +69,7 @@ async fn what_may_not_run_and_why() {
     let mut timeless = safe("timeless", "OsInfo");
     timeless["timeout"] = 0.into();
     bench.take(timeless);
-    bench.executor.take_scripts(vec![script("script", "id")]);
+    bench.executor.take_scripts(vec![script("script", "id")], Instant::now());
     bench.start();
     bench.has(&[
         ("refused", "raw", Some("PERMISSION_DENIED")),
@@ -126,22 +126,24 @@ async fn a_command_that_comes_again() {
 #[tokio::test(start_paused = true)]
 async fn scripts_that_come_again_or_find_no_place() {
     let mut bench = Bench::raw();
-    bench.executor.take_scripts(vec![script("a", "echo 1"), script("a", "echo 1")]);
+    bench.executor.take_scripts(vec![script("a", "echo 1"), script("a", "echo 1")], Instant::now());
     bench.start();
     bench.next().await;
-    bench.executor.take_scripts(vec![script("a", "echo 1"), script("a", "echo 2")]);
+    bench.executor.take_scripts(vec![script("a", "echo 1"), script("a", "echo 2")], Instant::now());
     bench.has(&[
-        ("repeated", "a", None),
         ("received", "a", None),
+        ("repeated", "a", None),
         ("ended", "a", None),
         ("repeated", "a", None),
         ("refused", "a", Some("INTERRUPTED")),
     ]);
 
     let mut bench = Bench::raw();
-    let answers = bench.executor.take_scripts((0..1001).map(|n| script(&n.to_string(), "hang")).collect());
+    let scripts = (0..1001).map(|n| script(&n.to_string(), "hang")).collect();
+    let answers = bench.executor.take_scripts(scripts, Instant::now());
     assert_eq!(answers.len(), 1, "{answers:?}");
-    bench.has(&[("refused", "1000", Some("RESOURCE_LIMIT"))]);
+    let refused: Vec<_> = bench.audited().into_iter().filter(|(event, ..)| event == "refused").collect();
+    assert_eq!(refused, [("refused".to_owned(), "1000".to_owned(), Some("RESOURCE_LIMIT".to_owned()))]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -164,7 +166,7 @@ async fn what_runs_and_what_waits_at_the_agents_end() {
     for id in ["runs", "too", "waits"] {
         bench.take(raw(id, "hang"));
     }
-    bench.executor.take_scripts(vec![script("planned", "hang"), script("waits", "hang")]);
+    bench.executor.take_scripts(vec![script("planned", "hang"), script("waits", "hang")], Instant::now());
     bench.start();
     bench.executor.shut_down();
     bench.next().await;
@@ -180,7 +182,7 @@ async fn what_runs_and_what_waits_at_the_agents_end() {
             ("ended", "runs", code),
             ("ended", "too", code),
             ("ended", "waits", code),
-            ("refused", "waits", code),
+            ("ended", "waits", code),
         ]
     );
 }
@@ -237,8 +239,8 @@ async fn on_a_full_disk_commands_go_on_or_are_refused_as_the_configuration_says(
             Audit::with_storage(Box::new(disk), settings)
         });
         let answer = bench.take(raw("1", "echo hello"));
-        bench.executor.take_scripts(vec![script("s", "echo script")]);
-        let refused = bench.start();
+        let refused = bench.executor.take_scripts(vec![script("s", "echo script")], Instant::now());
+        bench.start();
         let events: Vec<_> = bench.executor.take_events().into_iter().map(|event| event.message).collect();
         assert_eq!(events.len(), 1, "{events:?}");
         let started = bench.started().await;
