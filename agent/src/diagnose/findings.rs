@@ -136,18 +136,25 @@ fn host(chosen: &Candidate, facts: Option<&PortFacts>, host_attached: HostProbe)
         let error = LinkError::Busy { path: chosen.path.clone(), holders: vec![other.clone()] };
         return Finding::problem("port", error.to_string(), error.advice());
     }
-    if let Some(agent) = holders.first() {
-        return Finding::ok("host", format!("the running agent (pid {}) has the port", agent.pid));
-    }
-    if chosen.borrowed() {
-        let message = "not looked at: opening a port that is not named for this agent could disturb its owner";
-        return Finding::ok("host", message.to_owned());
-    }
-    match host_attached(&chosen.path) {
-        Ok(true) => Finding::ok("host", "attached".to_owned()),
+    let agent = holders.first().map(|agent| format!("; the running agent (pid {}) has the port", agent.pid));
+    let attached = match (facts.and_then(|port| port.host_connected), &agent) {
+        // The driver says it without the port being opened, and is right also while the agent has it.
+        (Some(attached), _) => Ok(attached),
+        (None, Some(agent)) => {
+            let unknown = "whether somebody is attached is not known from here, where debugfs is not readable";
+            return Finding::ok("host", format!("{unknown}{agent}"));
+        }
+        (None, None) if chosen.borrowed() => {
+            let message = "not looked at: opening a port that is not named for this agent could disturb its owner";
+            return Finding::ok("host", message.to_owned());
+        }
+        (None, None) => host_attached(&chosen.path),
+    };
+    match attached {
+        Ok(true) => Finding::ok("host", format!("attached{}", agent.unwrap_or_default())),
         Ok(false) => Finding::warning(
             "host",
-            "nobody is attached at the host's side".to_owned(),
+            format!("nobody is attached at the host's side{}", agent.unwrap_or_default()),
             "Start infinihost (or another client) on the port's socket; the agent notices at once.",
         ),
         Err(error) => {
@@ -211,6 +218,26 @@ mod tests {
     }
 
     #[test]
+    fn the_driver_knows_of_the_host_while_the_agent_has_the_port() {
+        let said = |host_connected| {
+            let holders = vec![Holder { pid: 77, name: "infiniservice".to_owned() }];
+            let port = PortFacts { holders, host_connected, ..named_port() };
+            let survey = judge(facts(vec![port]), BorrowPolicy::Allowed);
+            let mut findings = port_findings(&survey, |_| panic!("it must not be opened"));
+            findings.retain(|finding| finding.subject == "host");
+            findings.pop().map(|finding| (finding.level, finding.message)).unwrap()
+        };
+        for (host_connected, level, words) in [
+            (Some(true), Level::Ok, "attached; the running agent (pid 77)"),
+            (Some(false), Level::Warning, "nobody is attached at the host's side; the running agent (pid 77)"),
+            (None, Level::Ok, "not known from here"),
+        ] {
+            let (told, message) = said(host_connected);
+            assert!(told == level && message.contains(words), "{host_connected:?}: {told:?} {message}");
+        }
+    }
+
+    #[test]
     fn a_port_that_this_user_may_not_open_is_said() {
         let finding = worst(facts(vec![named_port()]), |_| Err(io::ErrorKind::PermissionDenied.into()));
         assert_eq!(finding.level, Level::Problem);
@@ -266,5 +293,8 @@ mod tests {
         let port = PortFacts { name: None, ..named_port() };
         let finding = worst(facts(vec![port]), |_| panic!("it must not be opened"));
         assert_eq!((finding.level, finding.subject), (Level::Warning, "port"), "{finding:?}");
+        let port = PortFacts { name: None, host_connected: Some(false), ..named_port() };
+        let finding = worst(facts(vec![port]), |_| panic!("it must not be opened"));
+        assert!(finding.message.contains("nobody is attached"), "the driver knows all the same: {finding:?}");
     }
 }
