@@ -187,6 +187,7 @@ impl LinkTask {
     fn closed(&mut self, error: LinkError) -> Duration {
         let pause = match error {
             LinkError::NamedPortAppeared { .. } | LinkError::Silent { .. } => Duration::ZERO,
+            LinkError::Gone { .. } => Backoff::vanished(random()),
             _ => self.backoff.wait(Instant::now().into_std(), random()),
         };
         self.exchange.tell(LinkEvent::Closed { error });
