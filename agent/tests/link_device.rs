@@ -329,6 +329,31 @@ async fn a_silent_borrowed_port_is_left_alone_for_ten_minutes() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_port_that_is_replaced_again_and_again_is_taken_soon_each_time() {
+    let machine = Machine::new();
+    machine.name("vport0p1", "org.infinibay.agent");
+    let mut host = Pty::new();
+    let node = machine.node("vport0p1", &host.slave);
+    let mut link = machine.link(BorrowPolicy::NoSecret);
+    opened(&mut link).await;
+    attached(&mut link).await;
+    for round in 0..6 {
+        let next_host = Pty::new();
+        // The new port is there before the agent notices that the old one is gone.
+        fs::remove_file(&node).unwrap();
+        machine.node("vport0p1", &next_host.slave);
+        host = next_host;
+        let closed = next(&mut link).await;
+        assert!(matches!(closed, LinkEvent::Closed { error: LinkError::Gone { .. } }), "{closed:?}");
+        let gone = tokio::time::Instant::now();
+        opened(&mut link).await;
+        attached(&mut link).await;
+        assert!(gone.elapsed() < Duration::from_millis(1200), "round {round}: {:?}", gone.elapsed());
+    }
+    drop(host);
+}
+
 #[test]
 fn the_survey_reads_a_machine() {
     let machine = Machine::new();

@@ -75,6 +75,49 @@ async fn an_abandoned_socket_file_is_replaced() {
     attached(&mut link).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_socket_whose_file_is_taken_away_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut link, path) = listening(folder.path());
+    opened(&mut link).await;
+    for with_host in [false, true, false, true] {
+        let mut host = None;
+        if with_host {
+            host = Some(UnixStream::connect(&path).await.unwrap());
+            attached(&mut link).await;
+        }
+        std::fs::remove_file(&path).unwrap();
+        let start = tokio::time::Instant::now();
+        drop(host);
+        let error = until(&mut link, |event| match event {
+            LinkEvent::Closed { error } => Some(error.error_type()),
+            _ => None,
+        });
+        assert_eq!(error.await, "DEVICE_GONE");
+        opened(&mut link).await;
+        drop(UnixStream::connect(&path).await.unwrap());
+        attached(&mut link).await;
+        assert!(start.elapsed() < Duration::from_millis(1500), "{:?}", start.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_socket_that_took_the_place_of_ours_is_left_to_its_owner() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut link, path) = listening(folder.path());
+    opened(&mut link).await;
+    let other = folder.path().join("other.sock");
+    let _theirs = UnixListener::bind(&other).unwrap();
+    std::fs::rename(&other, &path).unwrap();
+    let error = until(&mut link, |event| match event {
+        LinkEvent::Unavailable { error, .. } => Some(error.error_type()),
+        _ => None,
+    });
+    assert_eq!(error.await, "DEVICE_BUSY");
+    link.shutdown(PATIENCE).await;
+    assert!(path.exists(), "the other one's file was taken away");
+}
+
 #[tokio::test]
 async fn a_host_that_appears_is_dialled_at_once_and_again_after_it_left() {
     let folder = tempfile::tempdir().unwrap();

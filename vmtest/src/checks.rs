@@ -68,7 +68,7 @@ const CHECKS: &[Check] = &[
     check!("resident process", 60, resident_process::is_seen),
     check!("listener", 120, listener::is_seen),
     check!("network traffic", 120, network_traffic::is_seen),
-    check!("diagnose", 60, diagnose::finds_the_agent_healthy),
+    check!("diagnose", 60, diagnose::finds_what_is_so),
     check!("infinihost metrics", 60, host_tools::metrics),
     check!("infinihost watch", 60, host_tools::watch),
     check!("restart of the host side", 60, restarts::host_side),

@@ -33,10 +33,20 @@ impl Backoff {
         if self.opened.take().is_some_and(|opened| now.duration_since(opened) >= STABLE) {
             self.next = FIRST;
         }
-        let wait = self.next.mul_f64(1.0 - JITTER + 2.0 * JITTER * random);
+        let wait = jittered(self.next, random);
         self.next = (self.next * 2).min(LONGEST);
         wait
     }
+
+    /// The wait after the device itself vanished, which says nothing about the host: another may stand in its place already, and was
+    /// there too early to be noticed. However often that happens, the next look is as soon.
+    pub fn vanished(random: f64) -> Duration {
+        jittered(FIRST, random)
+    }
+}
+
+fn jittered(wait: Duration, random: f64) -> Duration {
+    wait.mul_f64(1.0 - JITTER + 2.0 * JITTER * random)
 }
 
 #[cfg(test)]

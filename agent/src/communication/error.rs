@@ -88,10 +88,10 @@ pub enum LinkError {
         /// The borrowed port.
         path: PathBuf,
     },
-    /// The device vanished.
+    /// The device vanished, or the file of the socket that the agent listens on.
     #[error("{} is gone", path.display())]
     Gone {
-        /// The device.
+        /// The device or the socket.
         path: PathBuf,
     },
     /// The other side of a socket closed it.
@@ -185,7 +185,7 @@ impl LinkError {
             }
             Self::NamedPortAppeared { .. } => "Nothing: the agent moves to its own port by itself.",
             Self::Gone { .. } => {
-                "Nothing if the port was unplugged on purpose; the agent takes it again when it is back."
+                "Nothing if the port was unplugged on purpose; the agent takes it again when it is back, and makes its own socket anew."
             }
             Self::HostClosed { .. } => "Nothing: the agent connects again by itself.",
             Self::Refused { .. } => "Start the host side that listens on this socket.",

@@ -1,6 +1,7 @@
 //! The link's task: finds a port, serves it, and finds the next when it is lost.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -114,8 +115,8 @@ impl LinkTask {
     fn watch(&self) -> Option<Watch> {
         match &self.settings.endpoint {
             None => Watch::ports(&self.settings.roots).ok(),
-            Some(Endpoint::Device(path) | Endpoint::Unix(path)) => Watch::file(path).ok(),
-            Some(Endpoint::UnixListen(_) | Endpoint::Vsock { .. }) => None,
+            Some(Endpoint::Device(path) | Endpoint::Unix(path) | Endpoint::UnixListen(path)) => Watch::file(path).ok(),
+            Some(Endpoint::Vsock { .. }) => None,
         }
     }
 
@@ -199,8 +200,8 @@ impl LinkTask {
                 Some(self.closed(error))
             }
             Opened::Listener { listener, description } => {
-                self.exchange.tell(LinkEvent::Opened { port: description });
-                let error = self.serve_listener(&listener).await?;
+                self.exchange.tell(LinkEvent::Opened { port: description.clone() });
+                let error = self.serve_listener(&listener, watch, &description.endpoint).await?;
                 Some(self.closed(error))
             }
         }
@@ -209,6 +210,7 @@ impl LinkTask {
     fn closed(&mut self, error: LinkError) -> Duration {
         let pause = match error {
             LinkError::NamedPortAppeared { .. } | LinkError::Silent { .. } => Duration::ZERO,
+            LinkError::Gone { .. } => Backoff::vanished(random()),
             _ => self.backoff.wait(Instant::now().into_std(), random()),
         };
         self.exchange.tell(LinkEvent::Closed { error });
@@ -269,12 +271,18 @@ impl LinkTask {
         survey.rejected.into_iter().find(|port| port.path == path).map(|port| port.reason)
     }
 
-    /// One host after another.
-    async fn serve_listener(&mut self, listener: &Listener) -> Option<LinkError> {
+    /// One host after another, until the socket's file is gone, by which alone they find it.
+    async fn serve_listener(
+        &mut self,
+        listener: &Listener,
+        mut watch: Option<Watch>,
+        endpoint: &Endpoint,
+    ) -> Option<LinkError> {
         loop {
             let listening = |source| LinkError::Io { what: "accepting a connection".to_owned(), source };
-            let mut session = match self.exchange.meanwhile(listener.accept()).await? {
-                Ok(port) => match Session::new(port, false, self.settings.max_line_bytes) {
+            let mut session = match self.exchange.meanwhile(next_host(listener, &mut watch)).await? {
+                Ok(None) => return Some(LinkError::Gone { path: endpoint.path() }),
+                Ok(Some(port)) => match Session::new(port, false, self.settings.max_line_bytes) {
                     Ok(session) => session,
                     Err(source) => return Some(listening(source)),
                 },
@@ -295,6 +303,18 @@ fn describe(candidate: &Candidate) -> PortDescription {
         name: candidate.name.clone(),
         borrowed: candidate.borrowed(),
     }
+}
+
+/// The next host that connects, or none where the file of the socket is gone.
+async fn next_host(listener: &Listener, watch: &mut Option<Watch>) -> io::Result<Option<Port>> {
+    while listener.has_file() {
+        let Some(watching) = watch else { return listener.accept().await.map(Some) };
+        tokio::select! {
+            port = listener.accept() => return port.map(Some),
+            changed = watching.changed() => if changed.is_err() { *watch = None },
+        }
+    }
+    Ok(None)
 }
 
 async fn retry_or_change(retry_at: Instant, watch: &mut Option<Watch>) {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
@@ -20,12 +21,19 @@ const BACKLOG: i32 = 8;
 pub struct Listener {
     socket: UnixListener,
     path: PathBuf,
+    /// The file, told from another one that may have taken its place.
+    file: Option<File>,
 }
+
+/// A file's device and number.
+type File = (u64, u64);
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // Where it is gone already there is nothing left to do.
-        let _ = std::fs::remove_file(&self.path);
+        if self.has_file() {
+            // Where it is gone already there is nothing left to do.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -39,7 +47,12 @@ impl Listener {
         let socket = socket.map_err(|error| bind_error(path, error))?;
         let listener = UnixListener::from_std(socket.into())
             .map_err(|source| LinkError::Io { what: format!("listening on {}", path.display()), source })?;
-        Ok(Self { socket: listener, path: path.to_owned() })
+        Ok(Self { socket: listener, path: path.to_owned(), file: file_at(path) })
+    }
+
+    /// Whether hosts can still find it: somebody may have taken the file away, or put another socket there.
+    pub fn has_file(&self) -> bool {
+        self.file.is_some() && file_at(&self.path) == self.file
     }
 
     /// Waits for the next host. Nothing is lost when the future is dropped.
@@ -47,6 +60,10 @@ impl Listener {
         let (stream, _) = self.socket.accept().await?;
         Ok(Port::connection(stream.into_std()?.into()))
     }
+}
+
+fn file_at(path: &Path) -> Option<File> {
+    std::fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 fn bind(path: &Path) -> Result<OwnedFd, Errno> {

@@ -1,4 +1,4 @@
-//! Notice of files that appear, so that a port plugged in is taken at once and not after the rest of a minute.
+//! Notice of files that appear, so that a port plugged in is taken at once and not after the rest of a minute, and of files that go.
 
 use std::collections::VecDeque;
 use std::ffi::{CStr, OsStr, OsString};
@@ -84,7 +84,8 @@ impl Watch {
 
     /// Adding a folder again changes nothing, and one that is not there yet is added when it has appeared in its parent.
     fn watch_folders(&self) -> io::Result<()> {
-        let flags = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::ATTRIB;
+        let come = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::ATTRIB;
+        let flags = come | inotify::WatchFlags::DELETE | inotify::WatchFlags::MOVED_FROM;
         for folder in &self.folders {
             match inotify::add_watch(self.inotify.get_ref(), folder, flags) {
                 Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => {}
@@ -94,7 +95,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Waits until a file that matters appeared or changed its permissions, and then a few times more while it settles.
+    /// Waits until a file that matters appeared, went or changed its permissions, and then a few times more while it settles.
     pub async fn changed(&mut self) -> io::Result<()> {
         let next_echo = self.echoes.front().copied();
         tokio::select! {
