@@ -2,7 +2,9 @@
 
 mod agent_memory;
 mod agrees_with_proc;
+mod audit;
 mod busy_core;
+mod clock;
 mod commands;
 mod diagnose;
 mod disk_write;
@@ -74,6 +76,8 @@ const CHECKS: &[Check] = &[
     check!("memory after 100 samples", 180, agent_memory::stays_small),
     check!("typed commands", 240, commands::typed),
     check!("raw commands", 240, commands::raw),
+    check!("audit", 120, audit::is_proven),
+    check!("clock that is set", 120, clock::is_told),
     check!("wrong secret", 120, wrong_secret::is_refused),
     check!("port unplugged and plugged in", 120, replug::recovers),
     check!("kills in the guest", 600, kills_in_guest::recover),
