@@ -2,7 +2,9 @@
 
 mod agent_memory;
 mod agrees_with_proc;
+mod audit;
 mod busy_core;
+mod clock;
 mod commands;
 mod diagnose;
 mod disk_write;
@@ -79,6 +81,8 @@ const CHECKS: &[Check] = &[
     check!("packages", 400, packages::change),
     check!("update of the agent itself", 240, packages::update_the_agent),
     check!("golden image", 400, golden_image::forgets),
+    check!("audit", 120, audit::is_proven),
+    check!("clock that is set", 120, clock::is_told),
     check!("wrong secret", 120, wrong_secret::is_refused),
     check!("port unplugged and plugged in", 120, replug::recovers),
     check!("kills in the guest", 600, kills_in_guest::recover),

@@ -128,11 +128,11 @@ impl fmt::Display for Report {
         if self.files == 0 {
             writeln!(f, "  holds nothing: this agent was not asked for anything yet, or somebody removed it")?;
         } else {
-            let (files, lines, bytes) = (self.files, self.lines, self.bytes);
-            writeln!(f, "  {files} files with {lines} lines, {bytes} bytes")?;
+            let (files, lines) = (counted(self.files, "file"), counted(self.lines, "line"));
+            writeln!(f, "  {files} with {lines}, {}", counted(self.bytes, "byte"))?;
             let (received, refused, repeated) = (self.received, self.refused, self.repeated);
-            let commands = received + refused;
-            writeln!(f, "  {commands} commands: {received} permitted, {refused} refused; {repeated} came once more")?;
+            let commands = counted(received + refused, "command");
+            writeln!(f, "  {commands}: {received} permitted, {refused} refused; {repeated} came once more")?;
         }
         if let (Some(from), Some(to)) = (self.from, self.to) {
             writeln!(f, "  from {from} to {to}")?;
@@ -150,18 +150,24 @@ impl Report {
     fn verdict(&self) -> String {
         match (self.fault_count, self.proven) {
             (0, Some(line)) => {
-                format!("Sound: line {line} is the one that the host heard of, so all up to it is as the agent wrote it.")
+                format!("Sound: line {line} is the one that the host heard of, and all up to it is as the agent wrote it.")
             }
-            (0, None) => "Sound: nothing in what is kept was changed or taken out. An end that was cut off at a line's end, or an audit \
-                          written anew, only shows beside a head that the host heard of: --head N:HASH"
+            (0, None) => "Sound: nothing in what is kept was changed or taken out.\n\
+                          An end that was cut off, and an audit that was written anew, only show beside a line that the\n\
+                          host heard of: --head N:HASH"
                 .to_owned(),
             (faults, _) => format!(
-                "Not sound: {faults} {}. Copy the folder before anything else is done with it. Compare it with the last head that the \
-                 host heard of: --head N:HASH. Who could write here was root in this machine, and could change its other logs, too.",
-                if faults == 1 { "fault" } else { "faults" }
+                "Not sound: {}.\n\
+                 Copy the folder before anything else happens to it, and compare it with the last line that the host heard\n\
+                 of: --head N:HASH. Who could write here was root in this machine and could change its other logs, too.",
+                counted(faults, "fault")
             ),
         }
     }
+}
+
+fn counted(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn section<T>(f: &mut fmt::Formatter<'_>, title: &str, listed: &[Found<T>], count: u64) -> fmt::Result {

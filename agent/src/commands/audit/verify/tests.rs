@@ -214,10 +214,11 @@ fn whatever_lines_are_taken_out_or_moved_is_found_but_for_a_cut_end() {
 
 #[test]
 fn edits_of_lines_are_found_where_they_are() {
-    type Edit = fn(&mut Vec<String>);
+    /// What somebody does, and the faults that it leaves.
+    type Case<'a> = (&'a str, fn(&mut Vec<String>), Vec<(String, Fault)>);
     let missing = |from, to| Fault::LinesMissing { from, to };
     // Each file has four lines but the last: 1 to 4, 5 to 8, 9 to 12, 13 to 15.
-    let cases: Vec<(&str, Edit, Vec<(String, Fault)>)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         ("changed", |lines| lines[1] = lines[1].replace("OsInfo", "OsInfa"), at("2.log:2", Fault::Damaged)),
         ("changed and sealed", |lines| lines[1] = forge(&lines[1], "OsInfo", "OsInfa"), at("2.log:3", Fault::Replaced)),
         ("the last of a file", |lines| lines[3] = forge(&lines[3], "OsInfo", "OsInfa"), at("3.log:1", Fault::Replaced)),
