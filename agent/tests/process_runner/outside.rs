@@ -44,7 +44,8 @@ fn what_runs_below_a_supervisor_ends_with_the_agent() {
     let mut pid = [0; 16];
     // The program says its number on the agent's standard error.
     let length = agent.stderr.as_mut().unwrap().read(&mut pid).unwrap();
-    let pid = String::from_utf8_lossy(&pid[..length]).trim().parse().unwrap();
+    let pid = String::from_utf8_lossy(&pid[..length]);
+    let pid = pid.trim().parse().unwrap_or_else(|error| panic!("{error}: {pid:?}"));
     let program = pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty()).unwrap();
     agent.kill().unwrap();
     agent.wait().unwrap();
@@ -54,7 +55,8 @@ fn what_runs_below_a_supervisor_ends_with_the_agent() {
 fn be_killed() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let line = format!("echo $$ > /proc/{}/fd/2; exec setsid sleep 999", std::process::id());
+        // In the background, where setsid is no leader of a group and becomes the program itself.
+        let line = format!("setsid sleep 999 & echo $! > /proc/{}/fd/2; wait", std::process::id());
         let (_order, stop) = stop_after(LONG);
         let finished = Runner::with_supervisors(AGENT).run(Program::new("/bin/sh", ["-c", &line]), stop).await;
         panic!("it ended by itself: {finished:?}");

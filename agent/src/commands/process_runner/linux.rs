@@ -6,6 +6,7 @@ mod descendants;
 mod group;
 mod groups;
 mod launch;
+mod signals;
 mod streams;
 mod supervised;
 mod supervisor;

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
 use super::super::Usage;
 use super::groups::GroupLimits;
+use super::signals::signal_listed;
 
 /// How often, and how long each time, the end of an emptied group is awaited: the kernel may announce it before all is put away.
 const REMOVALS: u32 = 3;
@@ -115,10 +116,7 @@ impl Group {
     }
 
     fn signal_each(&self, signal: Signal) {
-        for pid in processes(&self.path) {
-            // It may have ended by itself.
-            let _ = kill_process(pid, signal);
-        }
+        signal_listed(|| processes(&self.path), signal);
     }
 
     /// Reads the one open file each time: that is what makes it ready again at the next change.

@@ -14,7 +14,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, set_child_subreaper, wait};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, set_child_subreaper, wait};
 use rustix::stdio;
 use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
@@ -185,8 +185,8 @@ async fn next_order(agent: Option<&UnixStream>) -> Event {
 
 /// Who is born while this looks around is found when the next child ends, and the parents of those have just been killed.
 fn signal_each(signal: Signal) {
-    for pid in descendants(Path::new("/proc"), getpid()) {
-        // It may have ended by itself.
-        let _ = kill_process(pid, signal);
+    let proc = Path::new("/proc");
+    for process in descendants(proc, getpid()) {
+        process.signal(proc, signal);
     }
 }
