@@ -180,7 +180,8 @@ mod tests {
     use serde_json::{from_value, json};
 
     use super::*;
-    use crate::commands::test_machine::{FakeBus, TestMachine, assert_golden};
+    use crate::commands::test_machine::{FakeBus, TestMachine};
+    use crate::commands::testing::assert_golden;
 
     fn command(kind: &str, name: &str, parameters: Value) -> Result<RunMaintenanceTask, serde_json::Error> {
         from_value(json!({ "task_type": kind, "task_name": name, "parameters": parameters,

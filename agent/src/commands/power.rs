@@ -56,7 +56,8 @@ fn schedule(context: Context, bus: Arc<dyn SystemBus>, force: bool) -> Result<Va
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::test_machine::{FakeBus, TestMachine, assert_golden};
+    use crate::commands::test_machine::{FakeBus, TestMachine};
+    use crate::commands::testing::assert_golden;
 
     /// Lets the scheduled task run: with paused time a sleep is over as soon as nothing else can run.
     async fn pass(time: Duration) {

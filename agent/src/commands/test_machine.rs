@@ -7,7 +7,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::time::Instant;
 
 use super::action::Context;
@@ -210,13 +209,4 @@ impl SystemBus for FakeBus {
         }
         self.say(())
     }
-}
-
-/// Compares an action's `data` with its recorded form.
-pub fn assert_golden(action: &str, data: &Value) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/commands/{action}.json"));
-    let text = fs::read_to_string(&path).unwrap_or_default();
-    let golden: Value = serde_json::from_str(&text).unwrap_or_default();
-    let found = serde_json::to_string_pretty(data).unwrap();
-    assert_eq!(&golden, data, "{} should be:\n{found}", path.display());
 }

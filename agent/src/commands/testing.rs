@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::ready;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -98,14 +98,19 @@ pub fn idle_context() -> Context {
     context(Arc::new(FakePrograms::default()), service_control::find(Path::new("/nowhere"))).1
 }
 
-/// Compares with a file under `tests/golden/`, which other implementations may rely on. `UPDATE_GOLDEN=1` writes it anew, for a person
-/// to read and commit.
-pub fn golden(name: &str, found: &Value) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name).with_extension("json");
+/// Compares an action's `data` with its golden file, which other implementations may rely on. `UPDATE_GOLDEN=1` writes the file anew, for
+/// a person to read and commit.
+pub fn assert_golden(action: &str, found: &Value) {
+    let path = golden_files().join(format!("{action}.json"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, serde_json::to_string_pretty(found).unwrap() + "\n").unwrap();
     }
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    assert_eq!(found, &serde_json::from_str::<Value>(&text).unwrap(), "{name}");
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let golden: Value = serde_json::from_str(&text).unwrap_or_default();
+    assert_eq!(&golden, found, "{} should be:\n{found:#}", path.display());
+}
+
+/// The folder of golden files, one for each action of this platform.
+pub fn golden_files() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/commands")
 }
