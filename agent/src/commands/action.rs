@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use infini_protocol::ErrorCode;
-use infini_protocol::host::SafeCommand;
+use infini_protocol::host::{SafeCommand, Timeout};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -87,6 +87,12 @@ impl ActionSpec {
         Self { name, kind, platforms: Platforms::All, default_time, secrets: &[], parse }
     }
 
+    /// An action that runs what the host says.
+    #[must_use]
+    pub const fn raw(name: &'static str, parse: Parse) -> Self {
+        Self { kind: Kind::Raw, ..Self::change(name, parse) }
+    }
+
     /// An action that only Windows has.
     #[must_use]
     pub const fn windows(name: &'static str, kind: Kind) -> Self {
@@ -153,6 +159,11 @@ pub trait Action: Send {
     /// What it acts on.
     fn targets(&self) -> Vec<Target> {
         Vec::new()
+    }
+
+    /// A time among its fields, which counts beside the command's own.
+    fn timeout(&self) -> Option<&Timeout> {
+        None
     }
 
     /// Does it.

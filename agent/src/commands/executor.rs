@@ -10,7 +10,7 @@ use infini_protocol::agent::{AgentBody, AgentEvent, Response};
 use infini_protocol::host::{CommandName, RAW_COMMAND_TYPE, SafeCommand, Script, UnsafeCommand};
 use tokio::time::Instant;
 
-use super::action::Context;
+use super::action::{Context, Kind};
 use super::audit::{self, Audit, CommandKind, Recorded};
 use super::dispatch::{Dispatcher, Ended, Job, Ticket};
 use super::ids::{Digest, Ids, Known};
@@ -130,13 +130,7 @@ impl CommandExecutor {
             }
         }
         let planned = self.plan(&command.work);
-        let entry = match &command.work {
-            Work::Safe(safe) => {
-                audit::Command::safe(safe, spec(&safe.command_type.action).map_or(&[], |spec| spec.secrets))
-            }
-            Work::Raw(raw) => audit::Command::raw(raw, &[]),
-        };
-        match self.write_down(entry, &command.work.name(), planned) {
+        match self.write_down(entry(&command.work), &command.work.name(), planned) {
             Ok(plan) => {
                 let ticket = Ticket { name: command.work.name(), received, is_script: false };
                 self.ids.accepted(command.work.id(), command.payload);
@@ -325,10 +319,22 @@ impl CommandExecutor {
     }
 }
 
+/// What the audit is told of a command.
+fn entry(work: &Work) -> audit::Command {
+    match work {
+        Work::Safe(command) => match spec(&command.command_type.action) {
+            Some(spec) if spec.kind == Kind::Raw => audit::Command::raw_action(command, spec.secrets),
+            spec => audit::Command::safe(command, spec.map_or(&[], |spec| spec.secrets)),
+        },
+        Work::Raw(command) => audit::Command::raw(command, &[]),
+    }
+}
+
 fn audit_kind(ticket: &Ticket) -> CommandKind {
     match ticket.name.command_type.as_str() {
         _ if ticket.is_script => CommandKind::Script,
         RAW_COMMAND_TYPE => CommandKind::Raw,
+        action if spec(action).is_some_and(|spec| spec.kind == Kind::Raw) => CommandKind::Raw,
         _ => CommandKind::Safe,
     }
 }

@@ -48,7 +48,7 @@ pub const ACTIONS: &[ActionSpec] = &[
     ActionSpec::windows("CheckWindowsUpdates", Kind::Read),
     ActionSpec::change("CleanTemporaryFiles", cleanup::temporary),
     ActionSpec::change("DiskCleanup", cleanup::disk),
-    ActionSpec::unavailable("ExecutePowerShellScript", Kind::Raw),
+    ActionSpec::raw("ExecutePowerShellScript", unsafe_executor::powershell::execute),
     ActionSpec::windows("GetApplicationDetails", Kind::Read),
     ActionSpec::windows("GetDefenderStatus", Kind::Read),
     ActionSpec::windows("GetInstalledApplicationsWMI", Kind::Read),

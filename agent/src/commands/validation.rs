@@ -90,6 +90,11 @@ name! {
 }
 
 name! {
+    /// Where a file or a folder is: an absolute path without detours.
+    FilePath, text::path
+}
+
+name! {
     /// An environment variable's name.
     EnvironmentName, text::environment
 }

@@ -46,14 +46,16 @@ impl Command {
     /// A safe command. Fields named in `secrets` are left out wherever they stand, and so is every `password`.
     #[must_use]
     pub fn safe(command: &SafeCommand, secrets: &[&str]) -> Self {
-        let mut fields = command.command_type.fields.clone();
-        if let Some(params) = &command.params {
-            fields.insert("params".to_owned(), params.clone());
-        }
-        Self {
-            action: Some(clipped(&command.command_type.action)),
-            ..Self::new(&command.id, CommandKind::Safe, Value::Object(fields), secrets)
-        }
+        Self::of_action(command, CommandKind::Safe, parameters(command), secrets)
+    }
+
+    /// A safe command that is a raw one, with the text that it runs.
+    #[must_use]
+    pub fn raw_action(command: &SafeCommand, secrets: &[&str]) -> Self {
+        let mut parameters = parameters(command);
+        let script = parameters.remove("script");
+        let text = script.map(|script| Text::new(script.as_str().unwrap_or(&script.to_string())));
+        Self { text, ..Self::of_action(command, CommandKind::Raw, parameters, secrets) }
     }
 
     /// A raw command, with its text.
@@ -84,6 +86,11 @@ impl Command {
         Self { text, ..Self::new(&script.execution_id, CommandKind::Script, parameters, secrets) }
     }
 
+    fn of_action(command: &SafeCommand, kind: CommandKind, parameters: Map<String, Value>, secrets: &[&str]) -> Self {
+        let action = Some(clipped(&command.command_type.action));
+        Self { action, ..Self::new(&command.id, kind, Value::Object(parameters), secrets) }
+    }
+
     fn new(id: &str, kind: CommandKind, mut parameters: Value, secrets: &[&str]) -> Self {
         redact(&mut parameters, secrets);
         let whole = parameters.to_string();
@@ -92,6 +99,15 @@ impl Command {
         }
         Self { id: clipped(id), kind, action: None, text: None, parameters }
     }
+}
+
+/// All that a host says about an action.
+fn parameters(command: &SafeCommand) -> Map<String, Value> {
+    let mut fields = command.command_type.fields.clone();
+    if let Some(params) = &command.params {
+        fields.insert("params".to_owned(), params.clone());
+    }
+    fields
 }
 
 /// A text of any length: its beginning, and what tells whether it was this one.

@@ -1,3 +1,5 @@
+mod raw_actions;
+
 use std::sync::{Arc, Mutex};
 
 use infini_protocol::host::HostMessage;
@@ -93,6 +95,13 @@ impl Bench {
         // What was handed to the runtime gets its first turn.
         tokio::task::yield_now().await;
         self.programs.started.lock().unwrap().clone()
+    }
+
+    /// The lines of the audit.
+    fn audited(&self) -> Vec<serde_json::Value> {
+        let folder = std::fs::read_dir(self.folder.path().join("audit")).unwrap();
+        let texts = folder.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap());
+        texts.collect::<String>().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
@@ -270,11 +279,9 @@ async fn the_audit_has_what_was_decided_and_how_it_ended() {
     bench.take(safe("2", "Nothing"));
     let event = bench.executor.close().unwrap();
     assert_eq!(event.source, "audit");
-    let folder = std::fs::read_dir(bench.folder.path().join("audit")).unwrap();
-    let file = folder.map(|entry| entry.unwrap().path()).next().unwrap();
-    let text = std::fs::read_to_string(file).unwrap();
-    let events: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let events = bench.audited();
     let told: Vec<_> = events.iter().filter_map(|event| event["event"].as_str()).collect();
-    assert_eq!(told, ["file", "received", "ended", "refused"], "{text}");
+    assert_eq!(told, ["file", "received", "ended", "refused"], "{events:#?}");
+    let text = events[1].to_string();
     assert!(text.contains("echo hello") && text.contains("permissions.raw"), "{text}");
 }

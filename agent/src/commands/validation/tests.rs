@@ -42,6 +42,7 @@ fn malicious_parameters_are_refused_before_anything_starts() {
         ("computer", try_type::<ComputerName>(COMPUTERS, 15), COMPUTERS.len()),
         ("unit", try_type::<OrganizationalUnit>(UNITS, 1024), UNITS.len()),
         ("mount point", try_type::<MountPoint>(MOUNT_POINTS, 4095), MOUNT_POINTS.len()),
+        ("path", try_type::<FilePath>(MOUNT_POINTS, 4095), 0),
         ("variable", try_type::<EnvironmentName>(VARIABLES, 255), VARIABLES.len()),
         ("query", try_type::<SearchQuery>(QUERIES, 100), QUERIES.len()),
     ];
