@@ -5,6 +5,7 @@ pub mod audit;
 pub mod cleanup;
 pub mod disk_space;
 pub mod dispatch;
+pub mod domain;
 pub mod executor;
 pub mod health;
 pub mod ids;
@@ -55,7 +56,7 @@ pub const ACTIONS: &[ActionSpec] = &[
     ActionSpec::read("GetPendingUpdates", package_management::pending_updates),
     ActionSpec::windows("GetThreatHistory", Kind::Read),
     ActionSpec::read("GetUpdateHistory", package_management::update_history),
-    ActionSpec::unavailable("JoinDomain", Kind::Change),
+    ActionSpec::change("JoinDomain", domain::join).hiding(&["password"]),
     ActionSpec::read("OsInfo", system_info::os),
     ActionSpec::change("PackageInstall", package_management::install).long(),
     ActionSpec::read("PackageList", package_management::list),

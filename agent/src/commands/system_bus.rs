@@ -11,6 +11,8 @@ use zbus::export::futures_core::Stream;
 use zbus::wire::Variant;
 use zbus::{MatchRule, MessageStream, OwnedObjectPath, connection};
 
+use super::power::Down;
+
 /// An answer that is on its way.
 pub type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, BusError>> + Send + 'a>>;
 
@@ -35,8 +37,8 @@ pub trait SystemBus: Send + Sync {
     fn has_owner(&self, name: &'static str) -> Asked<'_, bool>;
     /// Restarts a unit and gives how the job ended: `done` where it went well.
     fn restart(&self, unit: String) -> Asked<'_, String>;
-    /// Reboots; with force without stopping the services in order.
-    fn reboot(&self, force: bool) -> Asked<'_, ()>;
+    /// Has the machine go down.
+    fn go_down(&self, down: Down) -> Asked<'_, ()>;
 }
 
 /// For connecting and one answer. timedated has to be started first.
@@ -85,8 +87,8 @@ impl SystemBus for DBus {
         Box::pin(async move { within(JOB_DEADLINE, restart(Self::builder()?, unit)).await })
     }
 
-    fn reboot(&self, force: bool) -> Asked<'_, ()> {
-        Box::pin(async move { within(DEADLINE, reboot(Self::builder()?, force)).await })
+    fn go_down(&self, down: Down) -> Asked<'_, ()> {
+        Box::pin(async move { within(DEADLINE, go_down(Self::builder()?, down)).await })
     }
 }
 
@@ -148,18 +150,22 @@ async fn restart(builder: connection::Builder<'static>, unit: String) -> zbus::R
 }
 
 /// logind first, which minds inhibitors (a package manager at work) and tells users; where it is not installed, systemd's own target.
-async fn reboot(builder: connection::Builder<'static>, force: bool) -> zbus::Result<()> {
+async fn go_down(builder: connection::Builder<'static>, down: Down) -> zbus::Result<()> {
     let connection = builder.build().await?;
     let (service, path, interface) = SYSTEMD;
-    if force {
-        connection.call_method(Some(service), path, Some(interface), "Reboot", &()).await?;
-        return Ok(());
-    }
+    let (method, target) = match down {
+        Down::Reboot { force: true } => {
+            connection.call_method(Some(service), path, Some(interface), "Reboot", &()).await?;
+            return Ok(());
+        }
+        Down::Reboot { force: false } => ("Reboot", "reboot.target"),
+        Down::PowerOff => ("PowerOff", "poweroff.target"),
+    };
     let (logind, at, manager) = LOGIND;
-    match connection.call_method(Some(logind), at, Some(manager), "Reboot", &false).await {
+    match connection.call_method(Some(logind), at, Some(manager), method, &false).await {
         Err(zbus::Error::FDO(error)) if matches!(*error, zbus::fdo::Error::ServiceUnknown(_)) => {
-            let target = ("reboot.target", "replace-irreversibly");
-            connection.call_method(Some(service), path, Some(interface), "StartUnit", &target).await?;
+            let job = (target, "replace-irreversibly");
+            connection.call_method(Some(service), path, Some(interface), "StartUnit", &job).await?;
             Ok(())
         }
         answer => answer.map(drop),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::action::Context;
+use super::power::Down;
 use super::process_runner::{Captured, Ending, Finished, Program, ProgramRunner, RunningProgram, StartError, Usage};
 use super::service_control;
 use super::stop::Stop;
@@ -203,9 +204,9 @@ impl SystemBus for FakeBus {
         self.say(result.to_owned())
     }
 
-    fn reboot(&self, force: bool) -> Asked<'_, ()> {
+    fn go_down(&self, down: Down) -> Asked<'_, ()> {
         if self.is_systemd {
-            self.note(format!("reboot force={force}"));
+            self.note(format!("{down:?}"));
         }
         self.say(())
     }

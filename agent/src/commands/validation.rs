@@ -70,6 +70,12 @@ name! {
 }
 
 name! {
+    /// Who joins a domain: an account of its directory, such as `ada` or `ada@EXAMPLE.ORG`. What Kerberos and Samba would read more out of
+    /// (`EXAMPLE\ada`, `ada/admin`, `ada%password`) is none.
+    PrincipalName, identity::principal
+}
+
+name! {
     /// A domain's name, such as `ad.example.org`.
     DomainName, identity::domain
 }
