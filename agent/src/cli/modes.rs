@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{Arguments, EXIT_CONFIG, EXIT_FAILURE, EXIT_OK, EXIT_USAGE, Question, Task, explain};
 use crate::auth::audit::AuditFile;
-use crate::auth::replay::NonceJournal;
+use crate::auth::replay::{self, NonceJournal};
 use crate::auth::secret::{self, Found, SecretError};
 use crate::auth::{Authenticator, Trust};
 use crate::clock;
@@ -21,7 +21,9 @@ use crate::collector::linux::{LinuxCollector, Roots};
 use crate::commands::action::Context;
 use crate::commands::audit::{self, Audit, AuditSettings};
 use crate::commands::executor::{CommandExecutor, CommandLimits};
-use crate::commands::ids::Ids;
+use crate::commands::golden_image::OwnFiles;
+use crate::commands::ids::{self, Ids};
+use crate::commands::intake::{self, Intake};
 use crate::commands::policy::Asking;
 use crate::commands::policy::Policy;
 use crate::commands::process_runner::Runner;
@@ -119,6 +121,11 @@ impl Start {
 
     fn find_secret(&self, config: &Config) -> Result<Option<Found>, SecretError> {
         secret::find(self.secret.clone(), self.credentials.as_deref(), &config.secret_file)
+    }
+
+    /// Where the agent keeps what is its own under that configuration.
+    fn own_files(&self, loaded: &Loaded) -> OwnFiles {
+        OwnFiles::new(loaded, self.secret.is_some())
     }
 
     fn trust(&self, config: &Config) -> Trust {
@@ -261,6 +268,8 @@ fn assemble(start: Start, loaded: Loaded, reload_level: impl Fn(&Loaded) + 'stat
     let ids = ids(&config.state_dir, machine.boot_id());
     let audit = Audit::open(&audit::folder(&config.state_dir), AuditSettings::default());
     let borrow = borrow_policy(config, &trust);
+    let (intake, requests) = intake::channel();
+    let context = context(intake, start.own_files(&loaded));
     let link = LinkSettings {
         endpoint: config.communication.device.clone(),
         borrow,
@@ -271,8 +280,9 @@ fn assemble(start: Start, loaded: Loaded, reload_level: impl Fn(&Loaded) + 'stat
         collector: DataCollector::spawn(|| LinuxCollector::new(Roots::default()), config.collector.settings.clone()),
         communication: VirtioSerial::spawn(link),
         authenticator: Authenticator::new(trust, journal(&config.state_dir)),
-        audit: AuditFile::new(config.state_dir.join("auth.log")),
-        command_executor: CommandExecutor::new(CommandLimits::of(config), policy, ids, audit, context()),
+        audit: AuditFile::new(config.state_dir.join(crate::auth::audit::FILES[0])),
+        command_executor: CommandExecutor::new(CommandLimits::of(config), policy, ids, audit, context),
+        intake: requests,
         machine,
         supervisor: Supervisor::connect()?,
         reload: Box::new(move |_| {
@@ -287,7 +297,7 @@ fn assemble(start: Start, loaded: Loaded, reload_level: impl Fn(&Loaded) + 'stat
                     "whether a port that is not named for this agent is borrowed changes with the secret from the next start on"
                 );
             }
-            Ok(Reloaded { loaded, trust })
+            Ok(Reloaded { own: start.own_files(&loaded), loaded, trust })
         }),
         loaded,
     })
@@ -303,7 +313,7 @@ pub(crate) fn borrow_policy(config: &Config, trust: &Trust) -> BorrowPolicy {
 }
 
 /// What commands work with on this machine.
-fn context() -> Context {
+fn context(intake: Intake, own: OwnFiles) -> Context {
     Context {
         stop: Stop::never(),
         programs: Arc::new(Runner::new()),
@@ -311,11 +321,13 @@ fn context() -> Context {
         roots: Arc::new(Roots::default()),
         collector: Arc::new(|| Box::new(LinuxCollector::new(Roots::default()))),
         services: service_control::find(Path::new("/")),
+        intake,
+        own: Arc::new(own),
     }
 }
 
 fn ids(state_dir: &Path, boot_id: &str) -> Ids {
-    let path = state_dir.join("ids");
+    let path = state_dir.join(ids::FILE);
     Ids::open(&path, boot_id).unwrap_or_else(|error| {
         tracing::warn!(path = %path.display(), %error, "a restart of the agent will forget which commands have run");
         Ids::in_memory()
@@ -323,7 +335,7 @@ fn ids(state_dir: &Path, boot_id: &str) -> Ids {
 }
 
 fn journal(state_dir: &Path) -> NonceJournal {
-    let path = state_dir.join("nonces");
+    let path = state_dir.join(replay::FILES[0]);
     NonceJournal::open(&path).unwrap_or_else(|error| {
         tracing::warn!(path = %path.display(), %error, "a restart of the agent will forget which commands it has seen");
         NonceJournal::in_memory()

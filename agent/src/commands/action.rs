@@ -11,6 +11,8 @@ use infini_protocol::host::{SafeCommand, Timeout};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::golden_image::OwnFiles;
+use super::intake::Intake;
 use super::outcome::{CommandError, Outcome};
 use super::package_management::Packages;
 use super::process_runner::ProgramRunner;
@@ -103,16 +105,6 @@ impl ActionSpec {
         Self { kind, platforms: Platforms::Windows, ..Self::read(name, refuse) }
     }
 
-    /// An action that the protocol has and this version of the agent has not. Rules may name it all the same.
-    #[must_use]
-    pub const fn unavailable(name: &'static str, kind: Kind) -> Self {
-        let refuse: Parse = |command| {
-            let sentence = format!("this version of the agent has no {}", command.command_type.action);
-            Err(CommandError::new(ErrorCode::UnknownCommand, sentence))
-        };
-        Self { kind, ..Self::read(name, refuse) }
-    }
-
     /// The same, for Linux alone.
     #[must_use]
     pub const fn linux(self) -> Self {
@@ -203,6 +195,10 @@ pub struct Context {
     pub collector: Arc<dyn Fn() -> Box<dyn SystemMetricsProvider> + Send + Sync>,
     /// Who starts and stops services.
     pub services: Arc<dyn ServiceManager>,
+    /// Has the agent take no other command.
+    pub intake: Intake,
+    /// Where the agent keeps what is its own.
+    pub own: Arc<OwnFiles>,
 }
 
 impl Context {

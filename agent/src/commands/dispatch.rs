@@ -116,6 +116,12 @@ impl Dispatcher {
         self.running.is_empty() && self.waiting.is_empty()
     }
 
+    /// How many run.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
     /// Has a command wait for its turn.
     pub fn enqueue(&mut self, job: Job) {
         self.waiting.push_back(job);
@@ -207,8 +213,12 @@ impl Dispatcher {
         for active in &self.running {
             active.order.give(StopReason::ShuttingDown);
         }
-        std::iter::from_fn(|| self.remove(0, "the agent stops; the command never started", ErrorCode::ShuttingDown))
-            .collect()
+        self.turn_away("the agent stops; the command never started")
+    }
+
+    /// Gives those who wait back.
+    pub fn turn_away(&mut self, sentence: &str) -> Vec<Ended> {
+        std::iter::from_fn(|| self.remove(0, sentence, ErrorCode::ShuttingDown)).collect()
     }
 }
 

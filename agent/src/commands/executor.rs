@@ -1,8 +1,10 @@
 //! From a command to its one answer: known already? legal? permitted? a place, and in the end what it came to.
 
+mod gate;
 mod plan;
 mod scripts;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use infini_protocol::ErrorCode;
@@ -13,6 +15,7 @@ use tokio::time::Instant;
 use super::action::{Context, Kind};
 use super::audit::{self, Audit, CommandKind, Recorded};
 use super::dispatch::{Dispatcher, Ended, Job, Ticket};
+use super::golden_image::OwnFiles;
 use super::ids::{Digest, Ids, Known};
 use super::outcome::{CommandError, Outcome};
 use super::policy::{Policy, SCRIPT};
@@ -21,6 +24,7 @@ use super::stop::Stop;
 use crate::clock;
 use crate::communication::Reservation;
 use crate::config::Config;
+use gate::Gate;
 use plan::{Plan, Refusal};
 use scripts::Scripts;
 
@@ -102,6 +106,7 @@ pub struct CommandExecutor {
     events: Vec<AgentEvent>,
     dispatcher: Dispatcher,
     scripts: Scripts,
+    gate: Gate,
     /// Of the machine; each command gets it with a stop of its own.
     context: Context,
 }
@@ -111,7 +116,8 @@ impl CommandExecutor {
     #[must_use]
     pub fn new(limits: CommandLimits, policy: Policy, ids: Ids, audit: Audit, context: Context) -> Self {
         let dispatcher = Dispatcher::new(limits.max_concurrent, MOST_WAITING);
-        Self { limits, policy, ids, audit, events: Vec::new(), dispatcher, scripts: Scripts::default(), context }
+        let (events, scripts, gate) = (Vec::new(), Scripts::default(), Gate::default());
+        Self { limits, policy, ids, audit, events, dispatcher, scripts, gate, context }
     }
 
     /// Takes a command. What is answered at once comes back; else the answer comes with [`CommandExecutor::next`].
@@ -129,7 +135,10 @@ impl CommandExecutor {
                 return Some(refused(&command.work, CommandError::new(ErrorCode::InvalidParameters, sentence)));
             }
         }
-        let planned = self.plan(&command.work);
+        let planned = match self.gate.refusal() {
+            None => self.plan(&command.work),
+            Some(refusal) => Err(refusal.into()),
+        };
         match self.write_down(entry(&command.work), &command.work.name(), planned) {
             Ok(plan) => {
                 let ticket = Ticket { name: command.work.name(), received, is_script: false };
@@ -202,7 +211,11 @@ impl CommandExecutor {
         let mut answers = Vec::new();
         for script in scripts {
             let payload = scripts::digest(&script);
+            let refusal = self.gate.refusal();
             match self.ids.look_up(&scripts::key(&script.execution_id), &payload) {
+                Known::New if refusal.is_some() => {
+                    answers.extend(refusal.map(|error| scripts::refused(script.execution_id, error)));
+                }
                 Known::New if self.scripts.has_room() => {
                     self.ids.accepted(&scripts::key(&script.execution_id), payload);
                     self.scripts.push(script);
@@ -285,6 +298,7 @@ impl CommandExecutor {
         } else {
             self.ids.withdrawn(&key);
         }
+        self.look_whether_alone();
         Answer { body, room }
     }
 
@@ -311,10 +325,11 @@ impl CommandExecutor {
         self.dispatcher.is_idle()
     }
 
-    /// Other rules and bounds count for what comes from now on.
-    pub fn reconfigure(&mut self, limits: CommandLimits, policy: Policy) {
+    /// Other rules, bounds and files count for what comes from now on.
+    pub fn reconfigure(&mut self, limits: CommandLimits, policy: Policy, own: OwnFiles) {
         self.limits = limits;
         self.policy = policy;
+        self.context.own = Arc::new(own);
         self.dispatcher.set_most_running(limits.max_concurrent);
     }
 }

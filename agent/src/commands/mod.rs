@@ -7,8 +7,10 @@ pub mod disk_space;
 pub mod dispatch;
 pub mod domain;
 pub mod executor;
+pub mod golden_image;
 pub mod health;
 pub mod ids;
+pub mod intake;
 pub mod maintenance;
 pub mod optimization;
 pub mod outcome;
@@ -63,7 +65,7 @@ pub const ACTIONS: &[ActionSpec] = &[
     ActionSpec::change("PackageRemove", package_management::remove).long(),
     ActionSpec::read("PackageSearch", package_management::search),
     ActionSpec::change("PackageUpdate", package_management::update).long(),
-    ActionSpec::unavailable("PrepareGoldenImage", Kind::Change),
+    ActionSpec::change("PrepareGoldenImage", golden_image::prepare).long(),
     ActionSpec::change("ProcessKill", process_control::kill),
     ActionSpec::read("ProcessList", process_control::list),
     ActionSpec::read("ProcessTop", process_control::top),

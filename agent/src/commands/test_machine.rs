@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::action::Context;
+use super::intake;
 use super::power::Down;
 use super::process_runner::{Captured, Ending, Finished, Program, ProgramRunner, RunningProgram, StartError, Usage};
 use super::service_control;
@@ -145,6 +146,8 @@ impl TestMachine {
             collector: Arc::new(collector),
             services: service_control::find(&self.path("/nowhere")),
             packages: Arc::default(),
+            intake: intake::channel().0,
+            own: Arc::default(),
         }
     }
 }

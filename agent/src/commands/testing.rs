@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::action::Context;
+use super::intake;
 use super::process_runner::{Captured, Ending, Finished, Program, ProgramRunner, RunningProgram, Usage};
 use super::service_control::{self, ServiceManager};
 use super::stop::{Stop, StopOrder};
@@ -87,10 +88,17 @@ pub fn finished(ending: Ending, stdout: &str, stderr: &str) -> Finished {
 pub fn context(programs: Arc<FakePrograms>, services: Arc<dyn ServiceManager>) -> (StopOrder, Context) {
     let (order, stop) = Stop::at(Instant::now() + Duration::from_secs(30));
     let collector = Arc::new(|| -> Box<dyn SystemMetricsProvider> { unreachable!("nothing is measured here") });
-    (
-        order,
-        Context { stop, programs, packages: Arc::default(), roots: Arc::new(Roots::default()), collector, services },
-    )
+    let context = Context {
+        stop,
+        programs,
+        packages: Arc::default(),
+        roots: Arc::new(Roots::default()),
+        collector,
+        services,
+        intake: intake::channel().0,
+        own: Arc::default(),
+    };
+    (order, context)
 }
 
 /// The same of a machine that has no services, and on which no program is started.

@@ -36,6 +36,14 @@ pub fn numbers(path: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
+/// The names of the audit's files in a folder.
+///
+/// # Errors
+/// Where there is no such folder, or it cannot be read.
+pub fn files(path: &Path) -> io::Result<Vec<String>> {
+    Ok(numbers(path)?.into_iter().map(file_name).collect())
+}
+
 impl Storage for Folder {
     fn numbers(&self) -> io::Result<Vec<u64>> {
         match numbers(&self.path) {

@@ -52,6 +52,11 @@ impl Scripts {
     pub fn clear(&mut self) {
         self.waiting.clear();
     }
+
+    /// The same, where no agent of this machine will: each is given back.
+    pub fn turn_away(&mut self) -> VecDeque<Script> {
+        std::mem::take(&mut self.waiting)
+    }
 }
 
 /// An execution's id among those of commands, none of which has a control character.

@@ -1,6 +1,7 @@
+mod intake;
 mod raw_actions;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use infini_protocol::host::HostMessage;
 use serde_json::json;

@@ -25,7 +25,9 @@ pub async fn perform(context: &Context, bus: &dyn SystemBus, task: Task) -> Resu
             Err(error) => ("fstrim", Err(error)),
         },
         Task::RestartFailed => return restart_failed(context, bus).await,
-        Task::VacuumJournal { days } => ("vacuum", cleanup::vacuum_journal(context, days).await.map(freed)),
+        Task::VacuumJournal { days } => {
+            ("vacuum", cleanup::vacuum_journal(context, &format!("{days}d")).await.map(freed))
+        }
         Task::CleanPackageCache => ("clean-cache", cleanup::clean_package_caches(context).await.map(freed)),
         Task::CleanTemp => ("clean", clean_temp(context).await.map(freed)),
         Task::FixPackages => ("fix", fix_packages(context).await),
