@@ -92,6 +92,11 @@ pub fn spec(name: &str) -> Option<&'static ActionSpec> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::action::Platforms;
+    use super::testing::golden_files;
     use super::*;
 
     #[test]
@@ -100,5 +105,40 @@ mod tests {
         assert!(names.is_sorted_by(|a, b| a < b), "{names:?}");
         assert!(ACTIONS.iter().all(|row| spec(row.name).is_some_and(|found| found.name == row.name)));
         assert!(spec("osinfo").is_none() && spec("").is_none());
+    }
+
+    /// The golden files are what other implementations rely on, so each must be there and be what a test has compared.
+    #[test]
+    fn every_action_of_this_platform_has_a_golden_file_that_a_test_compares() {
+        let here = ACTIONS.iter().filter(|spec| spec.platforms != Platforms::Windows);
+        let mut expected: Vec<String> = here.map(|spec| format!("{}.json", spec.name)).collect();
+        let files = fs::read_dir(golden_files()).unwrap();
+        let mut found: Vec<String> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        expected.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(found, expected);
+
+        let tests = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/commands"));
+        for action in expected.iter().filter_map(|name| name.strip_suffix(".json")) {
+            assert!(
+                tests.contains(&format!("assert_golden(\"{action}\"")),
+                "no test compares the golden file of {action}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_action_has_a_row_in_the_documentation() {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/commands.md")).unwrap();
+        let rows: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next()).collect();
+        for spec in ACTIONS {
+            let names = |row: &&str| row.split('`').any(|word| word.split('{').next() == Some(spec.name));
+            assert!(rows.iter().any(names), "docs/commands.md has no row for {}", spec.name);
+        }
+    }
+
+    fn sources(folder: &Path) -> String {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries.map(|path| if path.is_dir() { sources(&path) } else { fs::read_to_string(path).unwrap() }).collect()
     }
 }

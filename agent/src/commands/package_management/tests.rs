@@ -53,7 +53,7 @@ async fn run(action: &str, fields: Value, root: &TempDir, programs: &Arc<FakePro
         "PackageInstall" => install,
         "PackageRemove" => remove,
         "PackageUpdate" => update,
-        "GetPendingUpdates" => pending_updates,
+        "GetPendingUpdates" | "CheckLinuxUpdates" => pending_updates,
         "GetUpdateHistory" => update_history,
         "UpdateSystemSoftware" => update_system,
         "CheckApplicationUpdates" => application_updates,
@@ -137,6 +137,34 @@ async fn an_install_is_told_by_the_database() {
     assert_golden("PackageInstall", &outcome.data.unwrap());
     let install = programs.ran().into_iter().find(|program| line(program).contains(" install ")).unwrap();
     assert!(install.environment.contains(&("DEBIAN_FRONTEND".into(), "noninteractive".into())), "{install:?}");
+}
+
+#[tokio::test]
+async fn an_update_tells_both_versions() {
+    let root = machine(&["usr/bin/apt-get"]);
+    let newer = INSTALLED_TREE.replace("2.1.0-1", "2.1.1-1");
+    let programs = apt()
+        .answers(&named_line("tree"), finished(Ending::Exit(0), INSTALLED_TREE, ""))
+        .answers(&named_line("tree"), finished(Ending::Exit(0), &newer, ""))
+        .prints(SHOW_TREE, &TREE.replace("2.1.0-1", "2.1.1-1"))
+        .prints(REFRESH, "")
+        .prints(&apt_get("install --only-upgrade -- tree"), "Setting up tree\n");
+    let outcome = run("PackageUpdate", json!({ "package": "tree" }), &root, &Arc::new(programs)).await;
+    assert_eq!(outcome.error, None);
+    assert_golden("PackageUpdate", &outcome.data.unwrap());
+}
+
+#[tokio::test]
+async fn updates_of_debian_are_told_with_their_sizes() {
+    let root = machine(&["usr/bin/apt-get"]);
+    let of_perl = |name: &str| -> String {
+        recorded("apt", name).lines().filter(|line| line.contains("perl")).map(|line| format!("{line}\n")).collect()
+    };
+    let programs = apt()
+        .prints("/usr/bin/apt-get -s -q dist-upgrade", &of_perl("updates.txt"))
+        .prints("/usr/bin/apt-get --print-uris -qq -y dist-upgrade", &of_perl("sizes.txt"));
+    let outcome = run("CheckLinuxUpdates", json!({}), &root, &Arc::new(programs)).await;
+    assert_golden("CheckLinuxUpdates", &outcome.data.unwrap());
 }
 
 #[tokio::test]
