@@ -88,6 +88,11 @@ impl Authenticator {
         self.trust = trust;
     }
 
+    /// Remembers only in memory from now on.
+    pub fn stop_writing(&mut self) {
+        self.journal.stop_writing();
+    }
+
     /// Judges one line. A line that is accepted is remembered, on disk too, before this returns.
     pub fn judge(&mut self, line: &[u8], moment: Moment) -> Verdict {
         let key = match &self.trust {

@@ -2,6 +2,7 @@
 //!
 //! [`settings`] is the one table of what can be set; this file holds the values and puts the layers on top of each other.
 
+mod edit;
 mod error;
 mod permissions;
 pub mod settings;
@@ -18,6 +19,7 @@ use crate::collector::CollectorSettings;
 use crate::commands::audit::AuditSettings;
 use crate::commands::policy::Permissions;
 use crate::communication::Endpoint;
+pub use edit::without;
 pub use error::ConfigError;
 use permissions::PERMISSIONS;
 use settings::{SETTINGS, Setting};

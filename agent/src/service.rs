@@ -20,6 +20,8 @@ use crate::auth::audit::AuditFile;
 use crate::clock::{self, ClockWatch};
 use crate::collector::DataCollector;
 use crate::commands::executor::{Answer, CommandExecutor, CommandLimits, refusal};
+use crate::commands::golden_image::OwnFiles;
+use crate::commands::intake::{Request, Requests};
 use crate::commands::outcome::CommandError;
 use crate::commands::policy::Policy;
 use crate::communication::{Lane, LinkEvent, NotSent, VirtioSerial};
@@ -48,6 +50,8 @@ pub struct Reloaded {
     pub loaded: Loaded,
     /// Whom the agent believes now.
     pub trust: crate::auth::Trust,
+    /// Where it keeps what is its own.
+    pub own: OwnFiles,
 }
 
 /// The agent.
@@ -58,6 +62,7 @@ pub struct InfiniService {
     collector: DataCollector,
     communication: VirtioSerial,
     command_executor: CommandExecutor,
+    intake: Requests,
     authenticator: Authenticator,
     audit: AuditFile,
     machine: Machine,
@@ -79,6 +84,8 @@ pub struct Parts {
     pub communication: VirtioSerial,
     /// Runs commands.
     pub command_executor: CommandExecutor,
+    /// What commands ask of the loop.
+    pub intake: Requests,
     /// Judges inbound lines.
     pub authenticator: Authenticator,
     /// Where it is written down what was not believed.
@@ -97,6 +104,7 @@ enum Event {
     Link(LinkEvent),
     Sample(Box<infini_protocol::metrics::MetricsData>),
     Answer(Option<Answer>),
+    Intake(Request),
     ClockSet(io::Result<()>),
     Order(Order),
     SampleDue,
@@ -119,6 +127,7 @@ impl InfiniService {
             collector: parts.collector,
             communication: parts.communication,
             command_executor: parts.command_executor,
+            intake: parts.intake,
             authenticator: parts.authenticator,
             audit: parts.audit,
             machine,
@@ -202,6 +211,7 @@ impl InfiniService {
             event = self.communication.next_event() => Event::Link(event),
             sample = self.collector.next_sample() => Event::Sample(Box::new(sample)),
             answer = self.command_executor.next() => Event::Answer(answer),
+            request = self.intake.next() => Event::Intake(request),
             result = clock_set => Event::ClockSet(result),
             order = self.supervisor.next_order() => Event::Order(order),
             () = sleep_until(self.machine.sample_due()) => Event::SampleDue,
@@ -217,6 +227,7 @@ impl InfiniService {
                 self.decide(Input::Sample { data, host_reads });
             }
             Event::Answer(answer) => answer.into_iter().for_each(|answer| self.answer(answer)),
+            Event::Intake(request) => self.intake(request),
             Event::ClockSet(Ok(())) => self.decide(Input::ClockSet),
             Event::ClockSet(Err(error)) => {
                 tracing::warn!(%error, "no longer see when the clock is set");
@@ -309,6 +320,16 @@ impl InfiniService {
         }
     }
 
+    /// A command wants to be alone, or the agent to write nothing down any more: neither which lines came nor which were not believed.
+    fn intake(&mut self, request: Request) {
+        if matches!(request, Request::Forget(_)) {
+            self.authenticator.stop_writing();
+            self.audit.stop_writing();
+        }
+        let answers = self.command_executor.intake(request);
+        answers.into_iter().for_each(|answer| self.answer(answer));
+    }
+
     /// A command begins only with room for the longest answer, which no other line can take from it.
     fn start_commands(&mut self) {
         let most = self.max_line_bytes + 1;
@@ -373,13 +394,14 @@ impl InfiniService {
     fn reload(&mut self) {
         self.supervisor.reloading();
         match (self.reload)(&self.loaded) {
-            Ok(Reloaded { loaded, trust }) => {
+            Ok(Reloaded { loaded, trust, own }) => {
                 for key in loaded.needs_restart(&self.loaded) {
                     tracing::warn!(key, "this setting has changed and counts from the next start of the agent");
                 }
                 let policy = Policy::new(&trust, loaded.config.permissions.clone());
                 self.machine.permit_raw(policy.may_run_raw());
-                self.command_executor.reconfigure(CommandLimits::of(&loaded.config), policy, loaded.config.audit);
+                let limits = CommandLimits::of(&loaded.config);
+                self.command_executor.reconfigure(limits, policy, loaded.config.audit, own);
                 self.authenticator.set_trust(trust);
                 self.collector.reconfigure(loaded.config.collector.settings.clone());
                 self.machine.set_interval(loaded.config.collector.interval, now());

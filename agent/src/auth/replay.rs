@@ -14,6 +14,9 @@ use sha2::{Digest as _, Sha256};
 
 use file::JournalFile;
 
+/// The file's name in the state directory, and that of the one that takes its place when it is written anew.
+pub const FILES: [&str; 2] = ["nonces", "nonces.new"];
+
 /// How many nonces are remembered.
 pub(super) const CAPACITY: usize = 16_384;
 
@@ -85,6 +88,11 @@ impl NonceJournal {
         let mut window = NonceWindow::default();
         let file = JournalFile::open(path, &mut window)?;
         Ok(Self { window, file: Some(file) })
+    }
+
+    /// Remembers only in memory from now on.
+    pub fn stop_writing(&mut self) {
+        self.file = None;
     }
 
     /// Looks a nonce up and, where it is new, remembers it: in the file first, so that no restart forgets what was handed on.

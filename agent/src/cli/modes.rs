@@ -15,7 +15,7 @@ use super::{
     verify,
 };
 use crate::auth::audit::AuditFile;
-use crate::auth::replay::NonceJournal;
+use crate::auth::replay::{self, NonceJournal};
 use crate::auth::secret::{self, Found, SecretError};
 use crate::auth::{Authenticator, Trust};
 use crate::clock;
@@ -24,7 +24,9 @@ use crate::collector::linux::{LinuxCollector, Roots};
 use crate::commands::action::{Context, Origin};
 use crate::commands::audit::{self, Audit, Head};
 use crate::commands::executor::{CommandExecutor, CommandLimits};
-use crate::commands::ids::Ids;
+use crate::commands::golden_image::OwnFiles;
+use crate::commands::ids::{self, Ids};
+use crate::commands::intake::{self, Intake};
 use crate::commands::package_management::{self, Packages, TransientRunner};
 use crate::commands::policy::{Asking, Judge, Policy};
 use crate::commands::process_runner::Runner;
@@ -130,6 +132,11 @@ impl Start {
 
     fn find_secret(&self, config: &Config) -> Result<Option<Found>, SecretError> {
         secret::find(self.secret.clone(), self.credentials.as_deref(), &config.secret_file)
+    }
+
+    /// Where the agent keeps what is its own under that configuration.
+    fn own_files(&self, loaded: &Loaded) -> OwnFiles {
+        OwnFiles::new(loaded, self.secret.is_some())
     }
 
     fn trust(&self, config: &Config) -> Trust {
@@ -282,13 +289,14 @@ fn assemble(start: Start, loaded: Loaded, reload_level: impl Fn(&Loaded) + 'stat
     let ids = ids(&config.state_dir, machine.boot_id());
     let audit = Audit::open(&audit::folder(&config.state_dir), config.audit);
     let borrow = borrow_policy(config, &trust);
+    let (intake, requests) = intake::channel();
     let link = LinkSettings {
         endpoint: config.communication.device.clone(),
         borrow,
         max_line_bytes: config.limits.max_line_bytes,
         ..LinkSettings::default()
     };
-    let context = context(config, machine.boot_id());
+    let context = context(config, machine.boot_id(), intake, start.own_files(&loaded));
     let unanswered = package_management::adopt(&context);
     let mut command_executor = CommandExecutor::new(CommandLimits::of(config), policy, ids, audit, context);
     if let Some(unanswered) = unanswered {
@@ -298,9 +306,10 @@ fn assemble(start: Start, loaded: Loaded, reload_level: impl Fn(&Loaded) + 'stat
         collector: DataCollector::spawn(|| LinuxCollector::new(Roots::default()), config.collector.settings.clone()),
         communication: VirtioSerial::spawn(link),
         authenticator: Authenticator::new(trust, journal(&config.state_dir)),
-        audit: AuditFile::new(config.state_dir.join("auth.log")),
+        audit: AuditFile::new(config.state_dir.join(crate::auth::audit::FILES[0])),
         command_executor,
         scripts_mark: ScriptsMark::open(&config.state_dir.join("scripts"), machine.boot_id()),
+        intake: requests,
         machine,
         supervisor: Supervisor::connect()?,
         reload: Box::new(move |_| {
@@ -315,7 +324,7 @@ fn assemble(start: Start, loaded: Loaded, reload_level: impl Fn(&Loaded) + 'stat
                     "whether a port that is not named for this agent is borrowed changes with the secret from the next start on"
                 );
             }
-            Ok(Reloaded { loaded, trust })
+            Ok(Reloaded { own: start.own_files(&loaded), loaded, trust })
         }),
         loaded,
     })
@@ -331,7 +340,7 @@ pub(crate) fn borrow_policy(config: &Config, trust: &Trust) -> BorrowPolicy {
 }
 
 /// What commands work with on this machine.
-fn context(config: &Config, boot_id: &str) -> Context {
+fn context(config: &Config, boot_id: &str, intake: Intake, own: OwnFiles) -> Context {
     let binary = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
     let changes = TransientRunner::new(config.state_dir.join("change"), boot_id, binary);
     Context {
@@ -343,11 +352,13 @@ fn context(config: &Config, boot_id: &str) -> Context {
         collector: Arc::new(|| Box::new(LinuxCollector::new(Roots::default()))),
         services: service_control::find(Path::new("/")),
         judge: Judge::default(),
+        intake,
+        own: Arc::new(own),
     }
 }
 
 fn ids(state_dir: &Path, boot_id: &str) -> Ids {
-    let path = state_dir.join("ids");
+    let path = state_dir.join(ids::FILE);
     Ids::open(&path, boot_id).unwrap_or_else(|error| {
         tracing::warn!(path = %path.display(), %error, "a restart of the agent will forget which commands have run");
         Ids::in_memory()
@@ -355,7 +366,7 @@ fn ids(state_dir: &Path, boot_id: &str) -> Ids {
 }
 
 fn journal(state_dir: &Path) -> NonceJournal {
-    let path = state_dir.join("nonces");
+    let path = state_dir.join(replay::FILES[0]);
     NonceJournal::open(&path).unwrap_or_else(|error| {
         tracing::warn!(path = %path.display(), %error, "a restart of the agent will forget which commands it has seen");
         NonceJournal::in_memory()

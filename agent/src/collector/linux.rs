@@ -43,7 +43,7 @@ use disk_usage::DiskUsageReader;
 pub use info::OsRelease;
 use load::LoadReader;
 use memory::MemoryReader;
-pub use mounts::{MountState, mount_points, states, types_on_devices};
+pub use mounts::{MountState, mount_points, mount_types, states, types_on_devices};
 use network::NetworkReader;
 pub use port::PortReader;
 use pressure::PressureReader;

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use infini_protocol::ErrorCode;
-use infini_protocol::host::SafeCommand;
+use infini_protocol::host::{SafeCommand, Timeout};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::golden_image::OwnFiles;
 use super::ids::Digest;
+use super::intake::Intake;
 use super::outcome::{CommandError, Outcome};
 use super::package_management::Packages;
 use super::policy::Judge;
@@ -91,6 +93,12 @@ impl ActionSpec {
         Self { name, kind, platforms: Platforms::All, default_time, secrets: &[], parse }
     }
 
+    /// An action that runs what the host says.
+    #[must_use]
+    pub const fn raw(name: &'static str, parse: Parse) -> Self {
+        Self { kind: Kind::Raw, ..Self::change(name, parse) }
+    }
+
     /// An action that only Windows has.
     #[must_use]
     pub const fn windows(name: &'static str, kind: Kind) -> Self {
@@ -99,16 +107,6 @@ impl ActionSpec {
             Err(CommandError::new(ErrorCode::UnsupportedPlatform, format!("{action} is for Windows only")))
         };
         Self { kind, platforms: Platforms::Windows, ..Self::read(name, refuse) }
-    }
-
-    /// An action that the protocol has and this version of the agent has not. Rules may name it all the same.
-    #[must_use]
-    pub const fn unavailable(name: &'static str, kind: Kind) -> Self {
-        let refuse: Parse = |command| {
-            let sentence = format!("this version of the agent has no {}", command.command_type.action);
-            Err(CommandError::new(ErrorCode::UnknownCommand, sentence))
-        };
-        Self { kind, ..Self::read(name, refuse) }
     }
 
     /// The same, for Linux alone.
@@ -171,6 +169,11 @@ pub trait Action: Send {
 
     /// What it does that only one at a time may do.
     fn exclusive(&self) -> Option<Exclusive> {
+        None
+    }
+
+    /// A time among its fields, which counts beside the command's own.
+    fn timeout(&self) -> Option<&Timeout> {
         None
     }
 
@@ -237,6 +240,10 @@ pub struct Context {
     pub services: Arc<dyn ServiceManager>,
     /// To be asked about what is only found while the command runs.
     pub judge: Judge,
+    /// Has the agent take no other command.
+    pub intake: Intake,
+    /// Where the agent keeps what is its own.
+    pub own: Arc<OwnFiles>,
 }
 
 impl Context {

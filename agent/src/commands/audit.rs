@@ -29,7 +29,7 @@ use entry::Body;
 pub use entry::{Command, CommandKind, Decision, Ending};
 use journal::{Bounds, Journal};
 #[cfg(target_os = "linux")]
-pub use linux::Folder;
+pub use linux::{Folder, files};
 pub use settings::{AuditSettings, WhenFull, folder};
 pub use storage::{Ends, Storage};
 
@@ -50,6 +50,8 @@ pub struct Audit {
     trouble: Option<Trouble>,
     /// The line of the last head that the host heard of.
     told: u64,
+    /// Nothing is written any more.
+    is_over: bool,
 }
 
 /// Why nothing can be written, and since when.
@@ -82,7 +84,7 @@ impl Audit {
     /// The same, with any storage.
     #[must_use]
     pub fn with_storage(files: Box<dyn Storage>, settings: AuditSettings) -> Self {
-        let mut audit = Self { files, settings, journal: None, trouble: None, told: 0 };
+        let mut audit = Self { files, settings, journal: None, trouble: None, told: 0, is_over: false };
         // An error comes again with the first entry, which tells of it.
         audit.journal = Journal::resume(audit.files.as_mut()).ok();
         audit.told = audit.line();
@@ -111,8 +113,20 @@ impl Audit {
         self.settings = settings;
     }
 
+    /// Writes nothing from now on, whatever becomes of the files, and gives the last head, for the host.
+    pub fn stop_writing(&mut self) -> Option<AgentEvent> {
+        self.is_over = true;
+        self.trouble = None;
+        let head = self.head().filter(|head| head.line > 0)?;
+        let message = "the audit ends here, and its files are removed: this machine becomes a golden image";
+        Some(head_event(EventSeverity::Warn, message.to_owned(), &head))
+    }
+
     /// Brings all to the disk and gives the last head, for the host.
     pub fn stop(&mut self, now: Timestamp) -> Option<AgentEvent> {
+        if self.is_over {
+            return None;
+        }
         if self.trouble.is_some() {
             let _ = self.recover(now);
         }
@@ -138,6 +152,9 @@ impl Audit {
     }
 
     fn record(&mut self, now: Timestamp, body: &Body) -> Option<AgentEvent> {
+        if self.is_over {
+            return None;
+        }
         if self.trouble.as_ref().is_some_and(|trouble| !trouble.is_due(now)) {
             self.missed(now);
             return None;

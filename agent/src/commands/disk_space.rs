@@ -129,6 +129,18 @@ mod tests {
     use serde_json::from_value;
 
     use super::*;
+    use crate::collector::linux::Space;
+    use crate::commands::test_machine::TestMachine;
+    use crate::commands::testing::assert_golden;
+
+    #[test]
+    fn every_file_system_is_judged() {
+        let mounts = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 8:2 / /srv rw - ext4 /dev/sdb1 rw\n";
+        let space = Space { total: 100 << 30, free: 20 << 30, available: 15 << 30, inodes: 1000, inodes_free: 900 };
+        let machine = TestMachine::healthy(&[("/proc/self/mountinfo", mounts)]).with_space(space);
+        let command: CheckDiskSpace = from_value(json!({ "critical_threshold": 95 })).unwrap();
+        assert_golden("CheckDiskSpace", &Box::new(command).read(&machine.context()).unwrap());
+    }
 
     #[test]
     fn thresholds_are_percentages_in_order() {

@@ -111,6 +111,12 @@ impl Dispatcher {
         self.waiting(true) > 0 || self.running.iter().any(|active| active.ticket.is_script)
     }
 
+    /// How many run.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
     /// Has a command wait for its turn.
     pub fn enqueue(&mut self, job: Job) {
         self.waiting.push_back(job);
@@ -210,8 +216,12 @@ impl Dispatcher {
         for active in &self.running {
             active.order.give(StopReason::ShuttingDown);
         }
-        std::iter::from_fn(|| self.remove(0, "the agent stops; the command never started", ErrorCode::ShuttingDown))
-            .collect()
+        self.turn_away("the agent stops; the command never started")
+    }
+
+    /// Gives those who wait back.
+    pub fn turn_away(&mut self, sentence: &str) -> Vec<Ended> {
+        std::iter::from_fn(|| self.remove(0, sentence, ErrorCode::ShuttingDown)).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! From a command to its one answer: known already? legal? permitted? a place, and in the end what it came to.
 
 mod entries;
+mod gate;
 mod plan;
 mod record;
 mod scripts;
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 use super::action::{Context, Exclusive, Origin};
 use super::audit::{self, Audit, AuditSettings, Recorded};
 use super::dispatch::{Dispatcher, Ended, Job, Ticket};
+use super::golden_image::OwnFiles;
 use super::ids::{Digest, Ids, Known};
 use super::outcome::{CommandError, Outcome};
 use super::package_management::{Adopted, Unanswered};
@@ -25,6 +27,7 @@ use super::stop::Stop;
 use crate::clock;
 use crate::communication::Reservation;
 use crate::config::Config;
+use gate::Gate;
 use plan::{Plan, Refusal};
 pub use unheard::Unheard;
 
@@ -105,6 +108,7 @@ pub struct CommandExecutor {
     /// Of the audit, for the host.
     events: Vec<AgentEvent>,
     dispatcher: Dispatcher,
+    gate: Gate,
     /// Of the machine; each command gets it with a stop of its own.
     context: Context,
 }
@@ -114,15 +118,15 @@ impl CommandExecutor {
     #[must_use]
     pub fn new(limits: CommandLimits, policy: Policy, ids: Ids, audit: Audit, context: Context) -> Self {
         let dispatcher = Dispatcher::new(limits.max_concurrent);
-        let policy = Arc::new(policy);
-        Self { limits, policy, ids, audit, events: Vec::new(), dispatcher, context }
+        let (policy, gate) = (Arc::new(policy), Gate::default());
+        Self { limits, policy, ids, audit, events: Vec::new(), dispatcher, gate, context }
     }
 
     /// Takes a command. What is answered at once comes back; else the answer comes with [`CommandExecutor::next`].
     pub fn take(&mut self, command: Command, received: Instant) -> Option<Answer> {
         let entry = entries::of_work(&command.work);
         let planned = match self.ids.look_up(command.work.id(), &command.payload) {
-            Known::New => self.plan(&command.work),
+            Known::New => self.gate.refusal().map_or_else(|| self.plan(&command.work), |error| Err(error.into())),
             Known::Underway => {
                 self.note_repetition(entry, false);
                 return None;
@@ -203,7 +207,7 @@ impl CommandExecutor {
         let (key, payload) = (scripts::key(&script.execution_id), scripts::digest(&script));
         let entry = entries::of_script(&script);
         let planned = match self.ids.look_up(&key, &payload) {
-            Known::New => self.plan_script(&script),
+            Known::New => self.gate.refusal().map_or_else(|| self.plan_script(&script), |error| Err(error.into())),
             Known::Underway => {
                 self.note_repetition(entry, false);
                 return None;
@@ -282,6 +286,7 @@ impl CommandExecutor {
             let bytes = size(&body);
             self.ids.answered(&key, &body, bytes);
         }
+        self.look_whether_alone();
         Answer { body, room }
     }
 
@@ -313,11 +318,12 @@ impl CommandExecutor {
         self.dispatcher.has_scripts()
     }
 
-    /// Other rules and bounds count for what comes from now on.
-    pub fn reconfigure(&mut self, limits: CommandLimits, policy: Policy, audit: AuditSettings) {
+    /// Other rules, bounds and files count for what comes from now on.
+    pub fn reconfigure(&mut self, limits: CommandLimits, policy: Policy, audit: AuditSettings, own: OwnFiles) {
         self.limits = limits;
         self.policy = Arc::new(policy);
         self.audit.reconfigure(audit);
+        self.context.own = Arc::new(own);
         self.dispatcher.set_most_running(limits.max_concurrent);
     }
 }

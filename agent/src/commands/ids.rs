@@ -11,6 +11,9 @@ use sha2::{Digest as _, Sha256};
 
 use file::IdFile;
 
+/// The file's name in the state directory.
+pub const FILE: &str = "ids";
+
 /// How many ids are remembered.
 pub const CAPACITY: usize = 10_000;
 
@@ -90,6 +93,11 @@ impl Ids {
             ids.insert(record, State::Forgotten);
         }
         Ok(Self { file: Some(file), ..ids })
+    }
+
+    /// Remembers only in memory from now on.
+    pub fn stop_writing(&mut self) {
+        self.file = None;
     }
 
     /// What is known of a command.

@@ -191,7 +191,8 @@ mod tests {
 
     use super::*;
     use crate::commands::service_control::fake::FakeServices;
-    use crate::commands::test_machine::{FakeBus, TestMachine, assert_golden};
+    use crate::commands::test_machine::{FakeBus, TestMachine};
+    use crate::commands::testing::assert_golden;
 
     fn command(kind: &str, name: &str, parameters: Value) -> Result<RunMaintenanceTask, serde_json::Error> {
         from_value(json!({ "task_type": kind, "task_name": name, "parameters": parameters,

@@ -5,9 +5,12 @@ pub mod audit;
 pub mod cleanup;
 pub mod disk_space;
 pub mod dispatch;
+pub mod domain;
 pub mod executor;
+pub mod golden_image;
 pub mod health;
 pub mod ids;
+pub mod intake;
 pub mod maintenance;
 pub mod optimization;
 pub mod outcome;
@@ -50,21 +53,21 @@ pub const ACTIONS: &[ActionSpec] = &[
     ActionSpec::windows("CheckWindowsUpdates", Kind::Read),
     ActionSpec::change("CleanTemporaryFiles", cleanup::temporary),
     ActionSpec::change("DiskCleanup", cleanup::disk),
-    ActionSpec::unavailable("ExecutePowerShellScript", Kind::Raw),
+    ActionSpec::raw("ExecutePowerShellScript", unsafe_executor::powershell::execute),
     ActionSpec::windows("GetApplicationDetails", Kind::Read),
     ActionSpec::windows("GetDefenderStatus", Kind::Read),
     ActionSpec::windows("GetInstalledApplicationsWMI", Kind::Read),
     ActionSpec::read("GetPendingUpdates", package_management::pending_updates),
     ActionSpec::windows("GetThreatHistory", Kind::Read),
     ActionSpec::read("GetUpdateHistory", package_management::update_history),
-    ActionSpec::unavailable("JoinDomain", Kind::Change),
+    ActionSpec::change("JoinDomain", domain::join).hiding(&["password"]),
     ActionSpec::read("OsInfo", system_info::os),
     ActionSpec::change("PackageInstall", package_management::install).long(),
     ActionSpec::read("PackageList", package_management::list),
     ActionSpec::change("PackageRemove", package_management::remove).long(),
     ActionSpec::read("PackageSearch", package_management::search),
     ActionSpec::change("PackageUpdate", package_management::update).long(),
-    ActionSpec::unavailable("PrepareGoldenImage", Kind::Change),
+    ActionSpec::change("PrepareGoldenImage", golden_image::prepare).long(),
     ActionSpec::change("ProcessKill", process_control::kill),
     ActionSpec::read("ProcessList", process_control::list),
     ActionSpec::read("ProcessTop", process_control::top),
@@ -91,10 +94,14 @@ pub fn spec(name: &str) -> Option<&'static ActionSpec> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use infini_protocol::host::SafeCommand;
     use serde_json::json;
 
-    use super::action::Exclusive;
+    use super::action::{Exclusive, Platforms};
+    use super::testing::golden_files;
     use super::*;
 
     #[test]
@@ -126,5 +133,40 @@ mod tests {
             let action = (spec(&command.command_type.action).unwrap().parse)(&command).unwrap();
             assert_eq!(action.exclusive(), exclusive.then_some(Exclusive::Packages), "{fields}");
         }
+    }
+
+    /// The golden files are what other implementations rely on, so each must be there and be what a test has compared.
+    #[test]
+    fn every_action_of_this_platform_has_a_golden_file_that_a_test_compares() {
+        let here = ACTIONS.iter().filter(|spec| spec.platforms != Platforms::Windows);
+        let mut expected: Vec<String> = here.map(|spec| format!("{}.json", spec.name)).collect();
+        let files = fs::read_dir(golden_files()).unwrap();
+        let mut found: Vec<String> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        expected.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(found, expected);
+
+        let tests = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/commands"));
+        for action in expected.iter().filter_map(|name| name.strip_suffix(".json")) {
+            assert!(
+                tests.contains(&format!("assert_golden(\"{action}\"")),
+                "no test compares the golden file of {action}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_action_has_a_row_in_the_documentation() {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/commands.md")).unwrap();
+        let rows: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next()).collect();
+        for spec in ACTIONS {
+            let names = |row: &&str| row.split('`').any(|word| word.split('{').next() == Some(spec.name));
+            assert!(rows.iter().any(names), "docs/commands.md has no row for {}", spec.name);
+        }
+    }
+
+    fn sources(folder: &Path) -> String {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries.map(|path| if path.is_dir() { sources(&path) } else { fs::read_to_string(path).unwrap() }).collect()
     }
 }

@@ -35,6 +35,7 @@ pub use platform::process_facts;
 pub use raw_rule::{AbsolutePath, Pattern, RawRule, ScriptRule, Sha256Hex};
 pub use request::{AGENT_USER, ProcessFacts, RAW_COMMAND, RawCommand, RawScript, Request, SCRIPT, Setting, Subject};
 pub use rule::Rule;
+pub use wire::NO_ADMIN;
 
 /// The agent's own service.
 const AGENT_SERVICE: &str = "infiniservice";

@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::action::{Action, Context, Read, Running, Target, fields};
 use super::outcome::{CommandError, Outcome};
 use super::validation::Pid;
-use crate::collector::{ListLimits, SHORTEST_RATE};
+use crate::collector::{ListLimits, SHORTEST_RATE, SystemMetricsProvider};
 
 /// How many `ProcessTop` tells of where nobody says.
 const TOP: usize = 20;
@@ -106,18 +106,36 @@ impl From<ProcessMetrics> for Entry {
 
 impl Read for ProcessList {
     fn read(self: Box<Self>, context: &Context) -> Result<Value, CommandError> {
-        entries(measure(context, self.limit.unwrap_or(ListLimits::MOST))?)
+        self.tell(|limit| measure(context, limit))
     }
 }
 
 impl Read for ProcessTop {
     fn read(self: Box<Self>, context: &Context) -> Result<Value, CommandError> {
+        self.tell(|limit| measure(context, limit))
+    }
+}
+
+impl ProcessList {
+    fn tell(
+        &self,
+        heaviest: impl FnOnce(usize) -> Result<Vec<ProcessMetrics>, CommandError>,
+    ) -> Result<Value, CommandError> {
+        entries(heaviest(self.limit.unwrap_or(ListLimits::MOST))?)
+    }
+}
+
+impl ProcessTop {
+    fn tell(
+        &self,
+        heaviest: impl FnOnce(usize) -> Result<Vec<ProcessMetrics>, CommandError>,
+    ) -> Result<Value, CommandError> {
         let limit = self.limit.unwrap_or(TOP);
         if self.sort_by != Some(SortBy::Memory) {
-            return entries(measure(context, limit)?);
+            return entries(heaviest(limit)?);
         }
         // The heaviest by memory may use no processor at all, so they are chosen among all.
-        let mut all = measure(context, usize::MAX)?;
+        let mut all = heaviest(usize::MAX)?;
         all.sort_by_key(|process| (Reverse(process.memory_kb), process.pid));
         all.truncate(limit);
         entries(all)
@@ -131,10 +149,22 @@ fn entries(processes: Vec<ProcessMetrics>) -> Result<Value, CommandError> {
 
 /// The heaviest processes, by what they use over a quarter of a second.
 fn measure(context: &Context, limit: usize) -> Result<Vec<ProcessMetrics>, CommandError> {
-    let mut collector = (context.collector)();
-    collector.collect_processes(Instant::now(), 0)?;
-    thread::sleep(SHORTEST_RATE);
-    Ok(collector.collect_processes(Instant::now(), limit)?.entries)
+    let wait = || {
+        thread::sleep(SHORTEST_RATE);
+        Instant::now()
+    };
+    heaviest((context.collector)(), limit, Instant::now(), wait)
+}
+
+/// The heaviest processes, by what they use from now until `wait` is over.
+fn heaviest(
+    mut collector: Box<dyn SystemMetricsProvider>,
+    limit: usize,
+    now: Instant,
+    wait: impl FnOnce() -> Instant,
+) -> Result<Vec<ProcessMetrics>, CommandError> {
+    collector.collect_processes(now, 0)?;
+    Ok(collector.collect_processes(wait(), limit)?.entries)
 }
 
 impl Action for ProcessKill {
@@ -151,3 +181,6 @@ impl Action for ProcessKill {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,6 +49,13 @@ impl Stop {
         self.deadline
     }
 
+    /// Why the command must end by now, if it must.
+    #[must_use]
+    pub fn is_reached(&self) -> Option<StopReason> {
+        let ordered = *self.orders.borrow();
+        ordered.or_else(|| (Instant::now() >= self.deadline).then_some(StopReason::Deadline))
+    }
+
     /// Waits until the command must end. Can be asked again: what was reached stays reached.
     pub async fn reached(&self) -> StopReason {
         let mut orders = self.orders.clone();
@@ -88,8 +95,10 @@ mod tests {
     async fn the_deadline_ends_it_also_where_nobody_can_order() {
         let (order, stop) = Stop::at(Instant::now() + Duration::from_secs(3));
         drop(order);
+        assert_eq!(stop.is_reached(), None);
         assert_eq!(stop.reached().await, StopReason::Deadline);
         assert_eq!(stop.reached().await, StopReason::Deadline);
+        assert_eq!(stop.is_reached(), Some(StopReason::Deadline));
     }
 
     #[tokio::test(start_paused = true)]
@@ -100,5 +109,6 @@ mod tests {
         order.give(StopReason::ShuttingDown);
         drop(order);
         assert_eq!((stop.reached().await, other.reached().await), (StopReason::Cancelled, StopReason::Cancelled));
+        assert_eq!(stop.is_reached(), Some(StopReason::Cancelled));
     }
 }

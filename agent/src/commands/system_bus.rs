@@ -12,6 +12,8 @@ use tokio::time::timeout;
 use zbus::wire::Variant;
 use zbus::{OwnedObjectPath, connection};
 
+use super::power::Down;
+
 /// An answer that is on its way.
 pub type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, BusError>> + Send + 'a>>;
 
@@ -34,8 +36,8 @@ pub trait SystemBus: Send + Sync {
     fn is_clock_synchronized(&self) -> Asked<'_, bool>;
     /// Whether a service of this name is on the bus. Asking does not start it.
     fn has_owner(&self, name: &'static str) -> Asked<'_, bool>;
-    /// Reboots; with force without stopping the services in order.
-    fn reboot(&self, force: bool) -> Asked<'_, ()>;
+    /// Has the machine go down.
+    fn go_down(&self, down: Down) -> Asked<'_, ()>;
 }
 
 /// For connecting and one answer. timedated has to be started first.
@@ -77,8 +79,8 @@ impl SystemBus for DBus {
         Box::pin(async move { within(DEADLINE, has_owner(Self::builder()?, name)).await })
     }
 
-    fn reboot(&self, force: bool) -> Asked<'_, ()> {
-        Box::pin(async move { within(DEADLINE, reboot(Self::builder()?, force)).await })
+    fn go_down(&self, down: Down) -> Asked<'_, ()> {
+        Box::pin(async move { within(DEADLINE, go_down(Self::builder()?, down)).await })
     }
 }
 
@@ -119,18 +121,22 @@ async fn has_owner(builder: connection::Builder<'static>, name: &str) -> zbus::R
 }
 
 /// logind first, which minds inhibitors (a package manager at work) and tells users; where it is not installed, systemd's own target.
-async fn reboot(builder: connection::Builder<'static>, force: bool) -> zbus::Result<()> {
+async fn go_down(builder: connection::Builder<'static>, down: Down) -> zbus::Result<()> {
     let connection = builder.build().await?;
     let (service, path, interface) = SYSTEMD;
-    if force {
-        connection.call_method(Some(service), path, Some(interface), "Reboot", &()).await?;
-        return Ok(());
-    }
+    let (method, target) = match down {
+        Down::Reboot { force: true } => {
+            connection.call_method(Some(service), path, Some(interface), "Reboot", &()).await?;
+            return Ok(());
+        }
+        Down::Reboot { force: false } => ("Reboot", "reboot.target"),
+        Down::PowerOff => ("PowerOff", "poweroff.target"),
+    };
     let (logind, at, manager) = LOGIND;
-    match connection.call_method(Some(logind), at, Some(manager), "Reboot", &false).await {
+    match connection.call_method(Some(logind), at, Some(manager), method, &false).await {
         Err(zbus::Error::FDO(error)) if matches!(*error, zbus::fdo::Error::ServiceUnknown(_)) => {
-            let target = ("reboot.target", "replace-irreversibly");
-            connection.call_method(Some(service), path, Some(interface), "StartUnit", &target).await?;
+            let job = (target, "replace-irreversibly");
+            connection.call_method(Some(service), path, Some(interface), "StartUnit", &job).await?;
             Ok(())
         }
         answer => answer.map(drop),

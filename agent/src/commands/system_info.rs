@@ -131,3 +131,42 @@ fn value(data: &impl Serialize) -> Result<Value, CommandError> {
 fn unknown() -> String {
     "unknown".to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::test_machine::TestMachine;
+    use crate::commands::testing::assert_golden;
+
+    fn machine() -> TestMachine {
+        TestMachine::healthy(&[
+            (
+                "/etc/os-release",
+                "NAME=\"Debian GNU/Linux\"\nID=debian\nVERSION_ID=\"12\"\nVERSION=\"12 (bookworm)\"\n\
+                 VERSION_CODENAME=bookworm\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n",
+            ),
+            ("/etc/machine-id", "0123456789abcdef0123456789abcdef\n"),
+            ("/proc/sys/kernel/hostname", "web\n"),
+            ("/proc/cpuinfo", "processor\t: 0\nmodel name\t: Some CPU\n\nprocessor\t: 1\nmodel name\t: Some CPU\n"),
+            ("/sys/class/dmi/id/sys_vendor", "QEMU\n"),
+            (
+                "/etc/passwd",
+                "root:x:0:0:root:/root:/bin/bash\nann:x:1000:1000:Ann Example,,,:/home/ann:/bin/bash\n\
+                 daemon:x:2:2::/:/usr/sbin/nologin\n",
+            ),
+            ("/etc/group", "sudo:x:27:ann\n"),
+        ])
+    }
+
+    #[test]
+    fn a_machine_its_system_and_its_users_are_told() {
+        let machine = machine();
+        let context = machine.context();
+        let mut system = Box::new(SystemInfo {}).read(&context).unwrap();
+        assert_eq!(system["arch"], std::env::consts::ARCH);
+        system["arch"] = "x86_64".into();
+        assert_golden("SystemInfo", &system);
+        assert_golden("OsInfo", &Box::new(OsInfo {}).read(&context).unwrap());
+        assert_golden("UserList", &Box::new(UserList {}).read(&context).unwrap());
+    }
+}

@@ -7,11 +7,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::time::Instant;
 
 use super::action::{Context, Origin};
+use super::intake;
 use super::policy::Judge;
+use super::power::Down;
 use super::process_runner::{Captured, Ending, Finished, Program, ProgramRunner, RunningProgram, StartError, Usage};
 use super::service_control;
 use super::stop::Stop;
@@ -158,6 +159,8 @@ impl TestMachine {
             services: service_control::find(self.folder.path()),
             packages: Arc::default(),
             judge: Judge::lenient(),
+            intake: intake::channel().0,
+            own: Arc::default(),
         }
     }
 }
@@ -211,19 +214,10 @@ impl SystemBus for FakeBus {
         self.say(self.owners.contains(&name))
     }
 
-    fn reboot(&self, force: bool) -> Asked<'_, ()> {
+    fn go_down(&self, down: Down) -> Asked<'_, ()> {
         if self.is_systemd {
-            self.note(format!("reboot force={force}"));
+            self.note(format!("{down:?}"));
         }
         self.say(())
     }
-}
-
-/// Compares an action's `data` with its recorded form.
-pub fn assert_golden(action: &str, data: &Value) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/commands/{action}.json"));
-    let text = fs::read_to_string(&path).unwrap_or_default();
-    let golden: Value = serde_json::from_str(&text).unwrap_or_default();
-    let found = serde_json::to_string_pretty(data).unwrap();
-    assert_eq!(&golden, data, "{} should be:\n{found}", path.display());
 }

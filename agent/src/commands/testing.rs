@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::ready;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::action::{Context, Origin};
+use super::intake;
 use super::policy::Judge;
 use super::process_runner::{Captured, Ending, Finished, Program, ProgramRunner, RunningProgram, Usage};
 use super::service_control::{self, ServiceManager};
@@ -87,9 +88,19 @@ pub fn finished(ending: Ending, stdout: &str, stderr: &str) -> Finished {
 pub fn context(programs: Arc<FakePrograms>, services: Arc<dyn ServiceManager>) -> (StopOrder, Context) {
     let (order, stop) = Stop::at(Instant::now() + Duration::from_secs(30));
     let collector = Arc::new(|| -> Box<dyn SystemMetricsProvider> { unreachable!("nothing is measured here") });
-    let (packages, roots, judge) = (Arc::default(), Arc::new(Roots::default()), Judge::lenient());
-    let origin = Arc::new(Origin::nobody());
-    (order, Context { origin, stop, programs, packages, roots, collector, services, judge })
+    let context = Context {
+        origin: Arc::new(Origin::nobody()),
+        stop,
+        programs,
+        packages: Arc::default(),
+        roots: Arc::new(Roots::default()),
+        collector,
+        services,
+        judge: Judge::lenient(),
+        intake: intake::channel().0,
+        own: Arc::default(),
+    };
+    (order, context)
 }
 
 /// The same of a machine that has no services, and on which no program is started.
@@ -97,14 +108,19 @@ pub fn idle_context() -> Context {
     context(Arc::new(FakePrograms::default()), service_control::find(Path::new("/nowhere"))).1
 }
 
-/// Compares with a file under `tests/golden/`, which other implementations may rely on. `UPDATE_GOLDEN=1` writes it anew, for a person
-/// to read and commit.
-pub fn golden(name: &str, found: &Value) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name).with_extension("json");
+/// Compares an action's `data` with its golden file, which other implementations may rely on. `UPDATE_GOLDEN=1` writes the file anew, for
+/// a person to read and commit.
+pub fn assert_golden(action: &str, found: &Value) {
+    let path = golden_files().join(format!("{action}.json"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, serde_json::to_string_pretty(found).unwrap() + "\n").unwrap();
     }
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    assert_eq!(found, &serde_json::from_str::<Value>(&text).unwrap(), "{name}");
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let golden: Value = serde_json::from_str(&text).unwrap_or_default();
+    assert_eq!(&golden, found, "{} should be:\n{found:#}", path.display());
+}
+
+/// The folder of golden files, one for each action of this platform.
+pub fn golden_files() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/commands")
 }

@@ -1,16 +1,20 @@
 //! Raw commands and scripts: from what the host says to a program. Whether it may run is the policy's to say, before.
 
+pub mod powershell;
+
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use infini_protocol::ErrorCode;
 use infini_protocol::host::{Script, UnsafeCommand};
 
+use super::action::{Context, Running};
 use super::outcome::CommandError;
 use super::policy::DirectProgram;
 use super::process_runner::{Account, Program, SCRIPT_PATH};
 use super::validation::UserName;
+use crate::collector::linux::Roots;
 
 /// The shell where the host names none.
 pub const DEFAULT_SHELL: &str = "sh";
@@ -57,9 +61,13 @@ impl Shell {
         }
     }
 
+    /// Where it is installed.
+    fn find(self, roots: &Roots) -> Option<PathBuf> {
+        self.places().iter().find(|path| roots.file(path).exists()).map(PathBuf::from)
+    }
+
     fn path(self) -> Result<PathBuf, CommandError> {
-        let installed = self.places().iter().map(Path::new).find(|path| path.exists());
-        installed.map(Path::to_owned).ok_or_else(|| {
+        self.find(&Roots::default()).ok_or_else(|| {
             let sentence = format!("this machine has no {}; install it or name another shell", self.places()[0]);
             CommandError::failed(sentence)
         })
@@ -69,7 +77,7 @@ impl Shell {
     fn line(self, line: &str) -> Vec<OsString> {
         match self {
             Self::Sh | Self::Bash | Self::Zsh => vec!["-c".into(), line.into()],
-            Self::PowerShell => pwsh(line),
+            Self::PowerShell => pwsh(["-Command", line]),
         }
     }
 
@@ -78,13 +86,15 @@ impl Shell {
         match self {
             Self::Sh | Self::Bash | Self::Zsh => vec![SCRIPT_PATH.into()],
             // It runs no file whose name does not end in .ps1.
-            Self::PowerShell => pwsh(&format!("& ([scriptblock]::Create([IO.File]::ReadAllText('{SCRIPT_PATH}')))")),
+            Self::PowerShell => {
+                pwsh(["-Command", &format!("& ([scriptblock]::Create([IO.File]::ReadAllText('{SCRIPT_PATH}')))")])
+            }
         }
     }
 }
 
-fn pwsh(command: &str) -> Vec<OsString> {
-    ["-NoProfile", "-NonInteractive", "-Command", command].map(OsString::from).into()
+fn pwsh(what: [&str; 2]) -> Vec<OsString> {
+    ["-NoProfile", "-NonInteractive"].into_iter().chain(what).map(OsString::from).collect()
 }
 
 /// A program that is ready but for its user, who is looked up where that may take its time.
@@ -111,6 +121,16 @@ impl Prepared {
             Err(error) => Err(CommandError::failed(format!("the user {name} could not be looked up: {error}"))),
         }
     }
+}
+
+/// Runs it.
+pub fn start(prepared: Prepared, context: Context) -> Running {
+    Box::pin(async move {
+        match prepared.program().await {
+            Ok(program) => context.programs.run(program, context.stop.clone()).await.into(),
+            Err(error) => error.into(),
+        }
+    })
 }
 
 /// The program that a raw command stands for where everything is permitted: a shell with the line.
@@ -196,6 +216,8 @@ fn invalid(sentence: impl Into<String>) -> CommandError {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use serde_json::json;
 
     use super::*;

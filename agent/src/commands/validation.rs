@@ -70,6 +70,12 @@ name! {
 }
 
 name! {
+    /// Who joins a domain: an account of its directory, such as `ada` or `ada@EXAMPLE.ORG`. What Kerberos and Samba would read more out of
+    /// (`EXAMPLE\ada`, `ada/admin`, `ada%password`) is none.
+    PrincipalName, identity::principal
+}
+
+name! {
     /// A domain's name, such as `ad.example.org`.
     DomainName, identity::domain
 }
@@ -87,6 +93,11 @@ name! {
 name! {
     /// Where a file system is mounted: an absolute path without detours. Whether one is mounted there is for the kernel to say.
     MountPoint, text::mount_point
+}
+
+name! {
+    /// Where a file or a folder is: an absolute path without detours.
+    FilePath, text::path
 }
 
 name! {

@@ -13,6 +13,7 @@ use crate::collector::linux::{LinuxCollector, Roots};
 use crate::commands::action::Context;
 use crate::commands::audit::{Audit, AuditSettings};
 use crate::commands::ids::Ids;
+use crate::commands::intake;
 use crate::commands::testing::idle_context;
 use crate::communication::{Endpoint, PortDescription};
 use crate::config::Layers;
@@ -28,7 +29,8 @@ fn service(folder: &Path, events: Vec<LinkEvent>) -> InfiniService {
     let settings = loaded.config.collector.settings.clone();
     let policy = Policy::new(&Trust::Secret(key()), None);
     let audit = Audit::open(&folder.join("audit"), AuditSettings::default());
-    let context = Context { roots: Arc::new(roots.clone()), ..idle_context() };
+    let (intake, requests) = intake::channel();
+    let context = Context { roots: Arc::new(roots.clone()), intake, ..idle_context() };
     InfiniService::new(Parts {
         command_executor: CommandExecutor::new(
             CommandLimits::of(&loaded.config),
@@ -37,6 +39,7 @@ fn service(folder: &Path, events: Vec<LinkEvent>) -> InfiniService {
             audit,
             context,
         ),
+        intake: requests,
         collector: DataCollector::spawn(move || LinuxCollector::new(roots.clone()), settings),
         communication: VirtioSerial::on_which(events),
         authenticator: Authenticator::new(Trust::Secret(key()), NonceJournal::in_memory()),
@@ -144,4 +147,44 @@ async fn a_host_that_comes_between_two_ticks_moves_the_samples_and_not_the_ticks
         service.handle(event);
     }
     assert_eq!(times, [("tick", 30), ("sample", 40), ("tick", 60), ("sample", 70)]);
+}
+
+/// An answer that the loop gives at once, and what waits for it.
+async fn forget(service: &mut InfiniService) {
+    let (done, forgotten) = tokio::sync::oneshot::channel();
+    service.handle(Event::Intake(Request::Forget(done)));
+    forgotten.await.unwrap();
+}
+
+/// A signed command, and the same without its signature.
+fn command(number: u32) -> [LinkEvent; 2] {
+    let payload = format!(r#"{{"type":"SafeCommand","id":"{number}","command_type":{{"action":"OsInfo"}}}}"#);
+    let signed = seal(&key(), clock::moment().now_ms, &format!("n-{number}"), &payload).unwrap();
+    let line = |text: String| LinkEvent::Line { line: text.into_bytes(), first_after_attach: false };
+    [line(signed), line(payload)]
+}
+
+#[tokio::test]
+async fn an_agent_that_was_to_forget_makes_none_of_its_files_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut service = service(folder.path(), Vec::new());
+    let at = |name: &str| folder.path().join(name);
+    service.authenticator = Authenticator::new(Trust::Secret(key()), NonceJournal::open(&at("nonces")).unwrap());
+    let files = ["nonces", "auth.log", "audit"].map(at);
+    command(1).into_iter().for_each(|event| service.handle(Event::Link(event)));
+    assert!(files.iter().all(|file| file.exists()), "this test would see nothing: {files:?}");
+
+    forget(&mut service).await;
+    for file in &files {
+        if file.is_dir() { std::fs::remove_dir_all(file) } else { std::fs::remove_file(file) }.unwrap();
+    }
+    for number in 2..5 {
+        command(number).into_iter().for_each(|event| service.handle(Event::Link(event)));
+        service.start_commands();
+    }
+    // Such a line is written down once a minute.
+    service.write_down("a line was not believed", 1);
+    service.handle(Event::Order(Order::Stop));
+    service.end_commands().await;
+    assert!(files.iter().all(|file| !file.exists()), "{:?}", std::fs::read_dir(folder.path()).unwrap().count());
 }

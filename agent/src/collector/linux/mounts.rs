@@ -88,6 +88,16 @@ pub fn mount_points(mountinfo: &[u8]) -> Vec<PathBuf> {
     lines(mountinfo).filter_map(parse).map(|line| line.mount_point).collect()
 }
 
+/// Every mount point with the type of what is mounted there; of several mounts at one place the last one counts.
+pub fn mount_types(mountinfo: &[u8]) -> Vec<(PathBuf, String)> {
+    let mut types: Vec<(PathBuf, String)> = Vec::new();
+    for line in lines(mountinfo).filter_map(parse) {
+        types.retain(|(mount_point, _)| *mount_point != line.mount_point);
+        types.push((line.mount_point, line.filesystem.to_owned()));
+    }
+    types
+}
+
 /// The file systems that hold data and can be reached, each once however often it is mounted; local ones first, each kind in the order in
 /// which the kernel lists them. `on_device` are the types of [`types_on_devices`].
 pub fn select(mountinfo: &[u8], on_device: impl Fn(&str) -> bool) -> Vec<Mount> {

@@ -64,6 +64,14 @@ fn is_for_writing(descriptor: &Path) -> bool {
     info().is_some_and(|flags| flags & ACCESS_MODE != 0)
 }
 
+/// The names of the audit's files in a folder.
+///
+/// # Errors
+/// Where there is no such folder, or it cannot be read.
+pub fn files(path: &Path) -> io::Result<Vec<String>> {
+    Ok(numbers(path)?.into_iter().map(file_name).collect())
+}
+
 impl Storage for Folder {
     fn numbers(&self) -> io::Result<Vec<u64>> {
         match numbers(&self.path) {

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use infini_protocol::ErrorCode;
 
-pub use places::{Place, places};
+pub use places::{Home, Place, Rule, homes, places};
 pub use sweep::{Sweep, Swept};
 
 use super::{Cleaned, CleanedTarget, CleanupTarget, Step};
@@ -92,13 +92,22 @@ async fn vacuum(context: &Context, drives: &Drives, older_than: &str) -> Result<
     measured(context, drives, JOURNAL, "journalctl", &["--rotate", &time]).await
 }
 
-/// The same for a task of its own, with what it freed in bytes.
+/// The same by itself, with what it freed in bytes.
 ///
 /// # Errors
 /// Where journalctl complains or is not there.
-pub async fn vacuum_journal(context: &Context, days: u32) -> Result<u64, CommandError> {
-    let swept = vacuum(context, &Drives::read(&context.roots, None)?, &format!("{days}d")).await?;
-    swept.into_result()
+pub async fn vacuum_journal(context: &Context, older_than: &str) -> Result<u64, CommandError> {
+    vacuum(context, &Drives::read(&context.roots, None)?, older_than).await?.into_result()
+}
+
+/// Walks places of the whole machine. What is mounted inside of them is not entered, and what stands in `left` neither.
+///
+/// # Errors
+/// Where the list of mounts cannot be read, or the command has to end.
+pub async fn sweep_places(context: &Context, places: Vec<Place>, left: &[&str]) -> Result<Swept, CommandError> {
+    let mut drives = Drives::read(&context.roots, None)?;
+    Arc::make_mut(&mut drives.mounted).extend(left.iter().map(PathBuf::from));
+    sweep(context, &drives, places).await
 }
 
 /// Has the package managers drop what they downloaded; gives what that freed in bytes.

@@ -2,7 +2,8 @@ use infini_protocol::ErrorCode;
 use serde_json::from_value;
 
 use super::*;
-use crate::commands::test_machine::{TestMachine, assert_golden};
+use crate::commands::test_machine::TestMachine;
+use crate::commands::testing::assert_golden;
 
 #[test]
 fn targets_are_of_the_list() {

@@ -4,18 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use infini_protocol::ErrorCode;
-use infini_protocol::host::{SafeCommand, Script, Timeout, UnsafeCommand};
+use infini_protocol::host::{InvalidTimeout, SafeCommand, Script, Timeout, UnsafeCommand};
 
 use super::CommandLimits;
 use crate::collector::linux::Roots;
 use crate::commands::action::{Action, CHANGE_TIME, Context, Exclusive, Running};
-use crate::commands::ids;
 use crate::commands::outcome::CommandError;
-use crate::commands::policy::{
-    Denial, Judge, Permit, Policy, RawCommand, RawScript, Request, SCRIPT, Setting, Subject, process_facts,
-};
+use crate::commands::policy::{Denial, Judge, Permit, Policy, Request, Subject, process_facts};
 use crate::commands::spec;
-use crate::commands::unsafe_executor::{self, Prepared};
+use crate::commands::unsafe_executor;
 
 /// The longest id: what people and programs use as one has some 36 characters.
 const LONGEST_ID: usize = 256;
@@ -71,11 +68,11 @@ pub fn safe(
         let sentence = format!("no action has the name {:?}", brief(name));
         return Err(CommandError::new(ErrorCode::UnknownCommand, sentence).into());
     };
-    let (time, note) = time(command.timeout.as_ref(), spec.default_time, limits)?;
     let action = (spec.parse)(command)?;
+    let (time, note) = time([command.timeout.as_ref(), action.timeout()], spec.default_time, limits)?;
     let subjects = subjects(action.as_ref(), roots);
     let kind = action.kind().unwrap_or(spec.kind);
-    let Permit { rule, .. } = policy.decide(&Request::Action { name, kind, subjects: &subjects })?;
+    let Permit { rule, .. } = policy.decide(&Request::of_safe(command, kind, &subjects))?;
     let exclusive = action.exclusive();
     let judge = Judge::new(policy, spec.name, subjects);
     Ok(Plan { time, note, rule, exclusive, run: Box::new(move |context| action.run(context.judged_by(judge))) })
@@ -89,47 +86,24 @@ fn subjects(action: &dyn Action, roots: &Roots) -> Vec<Subject> {
 /// Plans a raw command.
 pub fn raw(command: &UnsafeCommand, policy: &Policy, limits: &CommandLimits) -> Result<Plan, Refusal> {
     check_id(&command.id)?;
-    let (time, note) = time(command.timeout.as_ref(), CHANGE_TIME, limits)?;
-    let setting = Setting {
-        working_dir: command.working_dir.as_deref(),
-        has_variables: command.env_vars.as_ref().is_some_and(|variables| !variables.is_empty()),
-        run_as: command.run_as.as_deref(),
-    };
-    let asked = RawCommand { line: &command.raw_command, shell: command.shell.as_deref(), setting };
-    let Permit { rule, direct } = policy.decide(&Request::Raw(asked))?;
+    let (time, note) = time([command.timeout.as_ref()], CHANGE_TIME, limits)?;
+    let Permit { rule, direct } = policy.decide(&Request::Raw(command.into()))?;
     let prepared = match direct {
         Some(direct) => unsafe_executor::direct(command, direct)?,
         None => unsafe_executor::shell(command)?,
     };
-    Ok(Plan { time, note, rule, exclusive: None, run: run(prepared) })
+    let run = Box::new(move |context| unsafe_executor::start(prepared, context));
+    Ok(Plan { time, note, rule, exclusive: None, run })
 }
 
 /// Plans a script.
 pub fn script(script: &Script, policy: &Policy, limits: &CommandLimits) -> Result<Plan, Refusal> {
     check_id(&script.execution_id)?;
-    let (time, note) = time(script.timeout_seconds.as_ref(), CHANGE_TIME, limits)?;
-    let setting =
-        Setting { working_dir: None, has_variables: script.input_values.is_some(), run_as: script.run_as.as_deref() };
-    let asked = RawScript {
-        action: SCRIPT,
-        sha256: ids::digest(script.script_content.as_bytes()),
-        shell: script.shell.as_deref().unwrap_or(unsafe_executor::DEFAULT_SHELL),
-        setting,
-    };
-    let Permit { rule, .. } = policy.decide(&Request::Script(asked))?;
-    let exclusive = Some(Exclusive::Scripts);
-    Ok(Plan { time, note, rule, exclusive, run: run(unsafe_executor::script(script)?) })
-}
-
-fn run(prepared: Prepared) -> Box<dyn FnOnce(Context) -> Running + Send> {
-    Box::new(move |context| {
-        Box::pin(async move {
-            match prepared.program().await {
-                Ok(program) => context.programs.run(program, context.stop.clone()).await.into(),
-                Err(error) => error.into(),
-            }
-        })
-    })
+    let (time, note) = time([script.timeout_seconds.as_ref()], CHANGE_TIME, limits)?;
+    let Permit { rule, .. } = policy.decide(&Request::Script(script.into()))?;
+    let prepared = unsafe_executor::script(script)?;
+    let run = Box::new(move |context| unsafe_executor::start(prepared, context));
+    Ok(Plan { time, note, rule, exclusive: Some(Exclusive::Scripts), run })
 }
 
 fn check_id(id: &str) -> Result<(), CommandError> {
@@ -140,18 +114,15 @@ fn check_id(id: &str) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// The time from receipt to answer, and what to tell of it.
-fn time(
-    asked: Option<&Timeout>,
+/// The time from receipt to answer, and what to tell of it. Where the host asks for more than one, the shortest counts.
+fn time<'t>(
+    asked: impl IntoIterator<Item = Option<&'t Timeout>>,
     default: Duration,
     limits: &CommandLimits,
 ) -> Result<(Duration, Option<String>), CommandError> {
-    let asked = match asked {
-        Some(timeout) => {
-            timeout.get().map_err(|error| CommandError::new(ErrorCode::InvalidParameters, error.to_string()))?
-        }
-        None => default,
-    };
+    let invalid = |error: InvalidTimeout| CommandError::new(ErrorCode::InvalidParameters, error.to_string());
+    let asked = asked.into_iter().flatten().map(|timeout| timeout.get().map_err(invalid));
+    let asked = asked.collect::<Result<Vec<_>, _>>()?.into_iter().min().unwrap_or(default);
     let time = asked.min(limits.max_timeout);
     let note = (time < asked)
         .then(|| format!("infiniservice: {} s were asked for, {} s are the most", asked.as_secs(), time.as_secs()));
@@ -175,7 +146,7 @@ mod tests {
     fn time_of(timeout: serde_json::Value) -> Result<(Duration, bool), ErrorCode> {
         let timeout: Option<Timeout> = serde_json::from_value(timeout).unwrap();
         let found =
-            time(timeout.as_ref(), Duration::from_secs(30), &CommandLimits::of(&crate::config::Config::default()));
+            time([timeout.as_ref()], Duration::from_secs(30), &CommandLimits::of(&crate::config::Config::default()));
         found.map(|(time, note)| (time, note.is_some())).map_err(|error| error.code)
     }
 

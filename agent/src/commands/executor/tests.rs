@@ -1,4 +1,6 @@
 mod audit;
+mod intake;
+mod raw_actions;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -3,7 +3,8 @@ use serde_json::json;
 
 use super::*;
 use crate::collector::linux::Space;
-use crate::commands::test_machine::{FakeBus, TestMachine, assert_golden};
+use crate::commands::test_machine::{FakeBus, TestMachine};
+use crate::commands::testing::assert_golden;
 
 fn command(action: &str, fields: Value) -> SafeCommand {
     let Value::Object(fields) = fields else { panic!("fields are an object") };

@@ -29,7 +29,9 @@ pub async fn perform(context: &Context, task: Task) -> Result<Vec<Step>, Command
             Err(error) => ("fstrim", Err(error)),
         },
         Task::RestartFailed => return restart_failed(context).await,
-        Task::VacuumJournal { days } => ("vacuum", cleanup::vacuum_journal(context, days).await.map(freed)),
+        Task::VacuumJournal { days } => {
+            ("vacuum", cleanup::vacuum_journal(context, &format!("{days}d")).await.map(freed))
+        }
         Task::CleanPackageCache => ("clean-cache", cleanup::clean_package_caches(context).await.map(freed)),
         Task::CleanTemp => ("clean", clean_temp(context).await.map(freed)),
         Task::FixPackages => ("fix", fix_packages(context).await),

@@ -113,7 +113,8 @@ mod tests {
     use crate::collector::linux::Space;
     use crate::commands::health::value;
     use crate::commands::optimization::CheckResourceOptimization;
-    use crate::commands::test_machine::{TestMachine, assert_golden};
+    use crate::commands::test_machine::TestMachine;
+    use crate::commands::testing::assert_golden;
 
     #[tokio::test]
     async fn a_machine_that_fits_needs_no_advice() {

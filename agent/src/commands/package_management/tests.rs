@@ -15,7 +15,7 @@ use crate::collector::linux::Roots;
 use crate::commands::outcome::Outcome;
 use crate::commands::process_runner::Ending;
 use crate::commands::stop::{Stop, StopReason};
-use crate::commands::testing::{FakePrograms, finished, golden, idle_context, line};
+use crate::commands::testing::{FakePrograms, assert_golden, finished, idle_context, line};
 
 const FORMAT: &str = "-f=${Package}\t${Architecture}\t${db:Status-Status}\t${Version}\t${Installed-Size}\t${Maintainer}\t${binary:Summary}\n";
 
@@ -53,7 +53,7 @@ async fn run(action: &str, fields: Value, root: &TempDir, programs: &Arc<FakePro
         "PackageInstall" => install,
         "PackageRemove" => remove,
         "PackageUpdate" => update,
-        "GetPendingUpdates" => pending_updates,
+        "GetPendingUpdates" | "CheckLinuxUpdates" => pending_updates,
         "GetUpdateHistory" => update_history,
         "UpdateSystemSoftware" => update_system,
         "CheckApplicationUpdates" => application_updates,
@@ -107,7 +107,7 @@ async fn the_list_has_all_three_sources() {
             &recorded("flatpak", "list.txt"),
         );
     let outcome = run("PackageList", json!({}), &root, &Arc::new(programs)).await;
-    golden("package_list", &outcome.data.unwrap());
+    assert_golden("PackageList", &outcome.data.unwrap());
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn a_search_tells_what_is_installed() {
         .prints(&format!("{search} --details -- demo"), &recorded("zypper", "search.xml"))
         .prints(&format!("{search} -- demo"), &recorded("zypper", "search-summaries.xml"));
     let outcome = run("PackageSearch", json!({ "query": "demo" }), &root, &Arc::new(programs)).await;
-    golden("package_search", &outcome.data.unwrap());
+    assert_golden("PackageSearch", &outcome.data.unwrap());
 }
 
 #[tokio::test]
@@ -134,9 +134,37 @@ async fn an_install_is_told_by_the_database() {
     let programs = Arc::new(programs);
     let outcome = run("PackageInstall", json!({ "package": "tree" }), &root, &programs).await;
     assert_eq!((outcome.error, outcome.stdout.as_str()), (None, "Setting up tree\n"));
-    golden("package_install", &outcome.data.unwrap());
+    assert_golden("PackageInstall", &outcome.data.unwrap());
     let install = programs.ran().into_iter().find(|program| line(program).contains(" install ")).unwrap();
     assert!(install.environment.contains(&("DEBIAN_FRONTEND".into(), "noninteractive".into())), "{install:?}");
+}
+
+#[tokio::test]
+async fn an_update_tells_both_versions() {
+    let root = machine(&["usr/bin/apt-get"]);
+    let newer = INSTALLED_TREE.replace("2.1.0-1", "2.1.1-1");
+    let programs = apt()
+        .answers(&named_line("tree"), finished(Ending::Exit(0), INSTALLED_TREE, ""))
+        .answers(&named_line("tree"), finished(Ending::Exit(0), &newer, ""))
+        .prints(SHOW_TREE, &TREE.replace("2.1.0-1", "2.1.1-1"))
+        .prints(REFRESH, "")
+        .prints(&apt_get("install --only-upgrade -- tree"), "Setting up tree\n");
+    let outcome = run("PackageUpdate", json!({ "package": "tree" }), &root, &Arc::new(programs)).await;
+    assert_eq!(outcome.error, None);
+    assert_golden("PackageUpdate", &outcome.data.unwrap());
+}
+
+#[tokio::test]
+async fn updates_of_debian_are_told_with_their_sizes() {
+    let root = machine(&["usr/bin/apt-get"]);
+    let of_perl = |name: &str| -> String {
+        recorded("apt", name).lines().filter(|line| line.contains("perl")).map(|line| format!("{line}\n")).collect()
+    };
+    let programs = apt()
+        .prints("/usr/bin/apt-get -s -q dist-upgrade", &of_perl("updates.txt"))
+        .prints("/usr/bin/apt-get --print-uris -qq -y dist-upgrade", &of_perl("sizes.txt"));
+    let outcome = run("CheckLinuxUpdates", json!({}), &root, &Arc::new(programs)).await;
+    assert_golden("CheckLinuxUpdates", &outcome.data.unwrap());
 }
 
 #[tokio::test]
@@ -159,7 +187,7 @@ async fn what_is_settled_already_starts_no_change() {
     assert_eq!((outcome.error, &outcome.data.unwrap()["changed"]), (None, &json!(false)));
     let gone = Arc::new(apt().fails(&named_line("tree"), 1, "").prints(SHOW_TREE, TREE));
     let outcome = run("PackageRemove", json!({ "package": "tree" }), &root, &gone).await;
-    golden("package_remove", &outcome.data.unwrap());
+    assert_golden("PackageRemove", &outcome.data.unwrap());
     let outcome = run("PackageUpdate", json!({ "package": "tree" }), &root, &gone).await;
     assert_eq!(outcome.error.unwrap().code, ErrorCode::PackageNotFound);
     assert!([installed.lines(), gone.lines()].concat().iter().all(|line| !line.contains("apt-get")));
@@ -216,9 +244,9 @@ async fn pending_updates_and_the_reboot_mark() {
         .prints("/usr/bin/dnf -q updateinfo list --updates", &recorded("dnf", "advisories.txt"));
     let programs = Arc::new(programs);
     let outcome = run("GetPendingUpdates", json!({}), &root, &programs).await;
-    golden("pending_updates", &outcome.data.unwrap());
+    assert_golden("GetPendingUpdates", &outcome.data.unwrap());
     let outcome = run("CheckApplicationUpdates", json!({}), &root, &programs).await;
-    golden("application_updates", &outcome.data.unwrap());
+    assert_golden("CheckApplicationUpdates", &outcome.data.unwrap());
 }
 
 #[tokio::test]
@@ -227,7 +255,7 @@ async fn the_past_is_read_where_there_is_one() {
     write(&root, "var/log/pacman.log", &recorded("pacman", "pacman.log"));
     let programs = Arc::new(FakePrograms::default());
     let outcome = run("GetUpdateHistory", json!({}), &root, &programs).await;
-    golden("update_history", &outcome.data.unwrap());
+    assert_golden("GetUpdateHistory", &outcome.data.unwrap());
     let apk = machine(&["sbin/apk"]);
     let outcome = run("GetUpdateHistory", json!({ "days": 3 }), &apk, &programs).await;
     assert_eq!(outcome.error.unwrap().code, ErrorCode::UnsupportedPlatform);
@@ -241,7 +269,7 @@ async fn a_system_update_tells_what_it_brought() {
         .answers("/usr/bin/pacman -Q", finished(Ending::Exit(0), &recorded("pacman", "list.txt"), ""))
         .prints("/usr/bin/pacman -Syu --noconfirm --noprogressbar", "done\n");
     let outcome = run("UpdateSystemSoftware", json!({}), &root, &Arc::new(programs)).await;
-    golden("update_system", &outcome.data.unwrap());
+    assert_golden("UpdateSystemSoftware", &outcome.data.unwrap());
 }
 
 #[tokio::test]

@@ -6,9 +6,8 @@ use std::path::Path;
 use infini_protocol::host::{HostMessage, SafeCommand, Script, UnsafeCommand};
 use serde_json::{Map, Value};
 
-use super::request::{RawScript, Request, Subject};
+use super::request::{Request, Subject};
 use super::{Decision, Policy, process_facts, table};
-use crate::commands::action::Kind;
 use crate::commands::outcome::CommandError;
 
 /// Why a text is no command that the policy could judge.
@@ -76,13 +75,8 @@ fn safe(policy: &Policy, command: &SafeCommand, proc: &Path) -> Result<Explained
     let (kind, targets) = table::describe(command)?;
     let subjects: Vec<_> =
         targets.into_iter().map(|target| Subject::from_target(target, |pid| process_facts(proc, pid))).collect();
-    let name = command.command_type.action.as_str();
-    let script = RawScript::of_action(command).filter(|_| kind == Kind::Raw);
-    let decision = match script {
-        Some(script) => policy.decide(&Request::Script(script)),
-        None => policy.decide(&Request::Action { name, kind, subjects: &subjects }),
-    };
-    Ok(Explained { what: name.to_owned(), decision })
+    let decision = policy.decide(&Request::of_safe(command, kind, &subjects));
+    Ok(Explained { what: command.command_type.action.clone(), decision })
 }
 
 fn raw(policy: &Policy, command: &UnsafeCommand) -> Explained {

@@ -47,7 +47,13 @@ impl Permissions {
             return decision;
         }
         check_variables(&script.setting)?;
-        let rules = self.script_rule.iter().zip(0..).filter(|(rule, _)| rule.is_about(&script.sha256));
+        let Some(sha256) = script.sha256 else {
+            return denied(
+                RAW_KEY,
+                "under rules a script comes with its text; a file may change after it was looked at",
+            );
+        };
+        let rules = self.script_rule.iter().zip(0..).filter(|(rule, _)| rule.is_about(&sha256));
         let judged = rules.map(|(rule, at)| {
             let name = rule_name("script_rule", at, rule.name.as_deref());
             match rule.objection(script.shell, &script.setting) {

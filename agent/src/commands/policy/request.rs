@@ -48,8 +48,8 @@ pub struct RawCommand<'a> {
 pub struct RawScript<'a> {
     /// Its name in rules: [`SCRIPT`], or that of the action that carries it.
     pub action: &'a str,
-    /// The SHA-256 of its text.
-    pub sha256: [u8; 32],
+    /// The SHA-256 of its text; absent where the command only names the file that has it.
+    pub sha256: Option<[u8; 32]>,
     /// The shell that would run it, the default where the host names none. Case does not count.
     pub shell: &'a str,
     /// How it is to be run. Values that a script asks for count as variables.

@@ -27,10 +27,6 @@ pub fn describe(command: &SafeCommand) -> Result<(Kind, Vec<Target>), CommandErr
     let name = command.command_type.action.as_str();
     let unknown = || CommandError::new(ErrorCode::UnknownCommand, format!("no action has the name {name:?}"));
     let spec = spec(name).ok_or_else(unknown)?;
-    if spec.kind == Kind::Raw {
-        // It acts on whatever its script says; the raw rules judge that.
-        return Ok((Kind::Raw, Vec::new()));
-    }
     let action = (spec.parse)(command)?;
     Ok((action.kind().unwrap_or(spec.kind), action.targets()))
 }

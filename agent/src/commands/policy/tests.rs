@@ -42,7 +42,8 @@ fn check(policy: &Policy, table: &[(&str, &str)]) {
 const READ: &str = r#"{"action":"OsInfo"}"#;
 const RESTART: &str = r#"{"action":"ServiceControl","service":"nginx","operation":"restart"}"#;
 const INSTALL: &str = r#"{"action":"PackageInstall","package":"htop"}"#;
-const POWERSHELL: &str = r#"{"action":"ExecutePowerShellScript","script":"id","script_type":"inline"}"#;
+const POWERSHELL: &str =
+    r#"{"action":"ExecutePowerShellScript","script":"id","script_type":"inline","run_as_admin":true}"#;
 const RAW: &str = r#"{"raw_command":"/usr/bin/id"}"#;
 const SCRIPT: &str = r#"{"type":"pending_scripts_response","scripts":[{"execution_id":"e","script_content":"id"}]}"#;
 

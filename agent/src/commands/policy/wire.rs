@@ -4,13 +4,17 @@ use infini_protocol::host::{SafeCommand, Script, UnsafeCommand};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::request::{RawCommand, RawScript, SCRIPT, Setting};
+use super::request::{RawCommand, RawScript, Request, SCRIPT, Setting, Subject};
+use crate::commands::action::Kind;
 
 /// What runs a script where the host names no shell.
 const DEFAULT_SHELL: &str = "sh";
 
 /// What runs the script of an action.
 const POWERSHELL: &str = "powershell";
+
+/// Who runs the script of an action that is not to be an administrator's.
+pub const NO_ADMIN: &str = "nobody";
 
 impl<'a> From<&'a UnsafeCommand> for RawCommand<'a> {
     fn from(command: &'a UnsafeCommand) -> Self {
@@ -30,7 +34,7 @@ impl<'a> From<&'a Script> for RawScript<'a> {
     fn from(script: &'a Script) -> Self {
         Self {
             action: SCRIPT,
-            sha256: Sha256::digest(&script.script_content).into(),
+            sha256: Some(Sha256::digest(&script.script_content).into()),
             shell: script.shell.as_deref().unwrap_or(DEFAULT_SHELL),
             setting: Setting {
                 working_dir: None,
@@ -41,20 +45,31 @@ impl<'a> From<&'a Script> for RawScript<'a> {
     }
 }
 
+impl<'a> Request<'a> {
+    /// A safe command that does this to these.
+    #[must_use]
+    pub fn of_safe(command: &'a SafeCommand, kind: Kind, subjects: &'a [Subject]) -> Self {
+        let script = RawScript::of_action(command).filter(|_| kind == Kind::Raw);
+        let name = &command.command_type.action;
+        script.map_or(Self::Action { name, kind, subjects }, Self::Script)
+    }
+}
+
 impl<'a> RawScript<'a> {
     /// The script that an action such as `ExecutePowerShellScript` carries; absent where it carries none.
-    #[must_use]
-    pub fn of_action(command: &'a SafeCommand) -> Option<Self> {
+    fn of_action(command: &'a SafeCommand) -> Option<Self> {
         let fields = &command.command_type.fields;
         let text = |field: &str| fields.get(field).and_then(Value::as_str);
+        let is_admin = fields.get("run_as_admin").and_then(Value::as_bool).unwrap_or(true);
+        let script = text("script")?;
         Some(Self {
             action: &command.command_type.action,
-            sha256: Sha256::digest(text("script")?).into(),
+            sha256: (text("script_type") != Some("file")).then(|| Sha256::digest(script).into()),
             shell: POWERSHELL,
             setting: Setting {
                 working_dir: text("working_directory"),
                 has_variables: fields.get("environment_vars").is_some_and(says_something),
-                run_as: None,
+                run_as: (!is_admin).then_some(NO_ADMIN),
             },
         })
     }

@@ -84,6 +84,7 @@ mod tests {
     use std::process::{Child, Command};
 
     use super::*;
+    use crate::commands::testing::assert_golden;
 
     fn sleeper() -> (Child, Pid) {
         let child = Command::new("sleep").arg("1000").spawn().unwrap();
@@ -95,8 +96,12 @@ mod tests {
     fn a_process_is_asked_to_end_or_made_to() {
         for (force, signal) in [(false, "SIGTERM"), (true, "SIGKILL")] {
             let (mut child, pid) = sleeper();
-            let data = kill(Path::new("/proc"), pid, force, &Judge::lenient()).unwrap();
+            let mut data = kill(Path::new("/proc"), pid, force, &Judge::lenient()).unwrap();
             assert_eq!((&data["signal"], &data["pid"]), (&json!(signal), &json!(pid.get())), "{data}");
+            if !force {
+                data["pid"] = 4242.into();
+                assert_golden("ProcessKill", &data);
+            }
             let number = if force { 9 } else { 15 };
             assert_eq!(child.wait().unwrap().signal(), Some(number));
         }

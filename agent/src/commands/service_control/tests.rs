@@ -7,7 +7,7 @@ use super::fake::{FakeServices, service_info};
 use super::*;
 use crate::commands::action::Parse;
 use crate::commands::stop::{StopOrder, StopReason};
-use crate::commands::testing::{FakePrograms, context, golden};
+use crate::commands::testing::{FakePrograms, assert_golden, context};
 
 fn command(fields: Value) -> SafeCommand {
     from_value(fields).unwrap()
@@ -39,7 +39,7 @@ fn code(outcome: &Outcome) -> Option<ErrorCode> {
 async fn services_are_listed_with_what_needs_attention_first() {
     let (outcome, changes) = run(list, json!({})).await;
     assert_eq!((code(&outcome), changes.len(), outcome.truncated), (None, 0, false));
-    golden("ServiceList", &outcome.data.unwrap());
+    assert_golden("ServiceList", &outcome.data.unwrap());
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_list_has_its_bound() {
 async fn a_change_tells_of_the_service_afterwards() {
     let (outcome, changes) = run(control, json!({ "service": "ssh.service", "operation": "restart" })).await;
     assert_eq!((code(&outcome), outcome.exit_code, changes), (None, 0, vec!["restart ssh".to_owned()]));
-    golden("ServiceControl", &outcome.data.unwrap());
+    assert_golden("ServiceControl", &outcome.data.unwrap());
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn failed_services_are_restarted_one_after_another() {
     let error = outcome.error.unwrap();
     assert_eq!(error.sentence, "1 of 2 services could not be restarted; `failed` says why");
     assert_eq!((error.code, outcome.stderr.as_str()), (ErrorCode::CommandFailed, "db:\ndb[9]: no space left\n"));
-    golden("RestartServices", &outcome.data.unwrap());
+    assert_golden("RestartServices", &outcome.data.unwrap());
 }
 
 #[tokio::test]

@@ -57,9 +57,15 @@ async fn answer(connection: &Connection, call: &Message, record: &Mutex<Vec<Stri
             assert_eq!((service.as_str(), property.as_str()), ("org.freedesktop.timedate1", "NTPSynchronized"));
             connection.reply(&header, &Variant::Bool(true)).await?;
         }
-        ("org.freedesktop.login1.Manager", "Reboot") => {
+        ("org.freedesktop.login1.Manager", "Reboot" | "PowerOff") => {
             let error = "org.freedesktop.DBus.Error.ServiceUnknown";
             connection.reply_error(&header, error, &"not installed").await?;
+        }
+        (_, "StartUnit") => {
+            let (unit, mode): (String, String) = call.body().deserialize()?;
+            assert_eq!(mode, "replace-irreversibly");
+            record.lock().unwrap().push(unit);
+            connection.reply(&header, &path("/job/9")).await?;
         }
         _ => connection.reply(&header, &()).await?,
     }
@@ -77,11 +83,14 @@ async fn timedated_tells_of_the_clock() {
 }
 
 #[tokio::test]
-async fn a_reboot_without_logind_is_a_target_and_by_force_at_once() {
-    let (builder, calls) = services();
-    reboot(builder, false).await.unwrap();
-    assert_eq!(*calls.lock().unwrap(), ["login1 Reboot", "systemd1 StartUnit"]);
-    let (builder, calls) = services();
-    reboot(builder, true).await.unwrap();
-    assert_eq!(*calls.lock().unwrap(), ["systemd1 Reboot"]);
+async fn without_logind_it_is_a_target_and_by_force_at_once() {
+    for (down, expected) in [
+        (Down::Reboot { force: false }, &["login1 Reboot", "systemd1 StartUnit", "reboot.target"][..]),
+        (Down::PowerOff, &["login1 PowerOff", "systemd1 StartUnit", "poweroff.target"]),
+        (Down::Reboot { force: true }, &["systemd1 Reboot"]),
+    ] {
+        let (builder, calls) = services();
+        go_down(builder, down).await.unwrap();
+        assert_eq!(*calls.lock().unwrap(), expected);
+    }
 }

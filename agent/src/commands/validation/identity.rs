@@ -30,6 +30,18 @@ pub(super) fn user(text: &str) -> Result<&str, Invalid> {
     Ok(text)
 }
 
+/// `login` or `login@REALM`. A backslash is an escape in Kerberos' names (krb5_parse_name), so it cannot name a domain there.
+pub(super) fn principal(text: &str) -> Result<&str, Invalid> {
+    match text.split_once('@') {
+        Some((login, realm)) => {
+            self::login(login)?;
+            domain(realm)?;
+        }
+        None => login(text)?,
+    }
+    Ok(text)
+}
+
 /// As shadow's `useradd` allows them (with `$` at the end, for machines), with capitals and the dot, which directories bring.
 fn login(text: &str) -> Result<(), Invalid> {
     let what = "user's name";

@@ -38,10 +38,12 @@ fn malicious_parameters_are_refused_before_anything_starts() {
         ("service", try_type::<ServiceName>(SERVICES, 247), SERVICES.len()),
         ("package", try_type::<PackageName>(PACKAGES, 200), PACKAGES.len()),
         ("user", try_type::<UserName>(USERS, 64), USERS.len()),
+        ("principal", try_type::<PrincipalName>(PRINCIPALS, 64), PRINCIPALS.len()),
         ("domain", try_type::<DomainName>(DOMAINS, 63), DOMAINS.len()),
         ("computer", try_type::<ComputerName>(COMPUTERS, 15), COMPUTERS.len()),
         ("unit", try_type::<OrganizationalUnit>(UNITS, 1024), UNITS.len()),
         ("mount point", try_type::<MountPoint>(MOUNT_POINTS, 4095), MOUNT_POINTS.len()),
+        ("path", try_type::<FilePath>(MOUNT_POINTS, 4095), 0),
         ("variable", try_type::<EnvironmentName>(VARIABLES, 255), VARIABLES.len()),
         ("query", try_type::<SearchQuery>(QUERIES, 100), QUERIES.len()),
     ];
@@ -103,6 +105,9 @@ fn names_that_exist_are_legal() {
         "9lives",
     ];
     assert_eq!(kept::<UserName>(&users), users);
+
+    let principals = ["Administrator", "ada", "ada.l@EXAMPLE.ORG", "WEB01$@example.org", "12345"];
+    assert_eq!(kept::<PrincipalName>(&principals), principals);
 
     let domains = ["example.org", "ad.corp.example", "CORP", "xn--bcher-kva.example", "1and1.example", "3.example"];
     assert_eq!(kept::<DomainName>(&domains), domains);

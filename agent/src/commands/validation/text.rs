@@ -7,15 +7,23 @@ const LONGEST_VARIABLE: usize = 255;
 
 const LONGEST_QUERY: usize = 100;
 
+pub(super) fn mount_point(text: &str) -> Result<&str, Invalid> {
+    absolute("mount point", text)
+}
+
+pub(super) fn path(text: &str) -> Result<&str, Invalid> {
+    absolute("path", text)
+}
+
 /// Paths may hold any text that people can read. What they cannot see, or what turns the reading direction, would make a log or a
 /// terminal show another path than the one that is meant.
-pub(super) fn mount_point(text: &str) -> Result<&str, Invalid> {
-    characters("mount point", text, LONGEST_PATH, |c| !c.is_control() && !is_invisible(c))?;
+fn absolute<'t>(what: &str, text: &'t str) -> Result<&'t str, Invalid> {
+    characters(what, text, LONGEST_PATH, |c| !c.is_control() && !is_invisible(c))?;
     let Some(path) = text.strip_prefix('/') else {
-        return Err(Invalid("a mount point starts with '/'".to_owned()));
+        return Err(Invalid(format!("a {what} starts with '/'")));
     };
     if !path.is_empty() && path.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return Err(Invalid("a mount point has no empty part, no '.' and no '..'".to_owned()));
+        return Err(Invalid(format!("a {what} has no empty part, no '.' and no '..'")));
     }
     Ok(text)
 }

@@ -45,12 +45,19 @@ pub enum Rule {
     RotatedLogs(Duration),
     /// Whole entries that came here so long ago, with all that is below them.
     Entries(Duration),
+    /// All that is in it, whatever it is.
+    Everything,
+    /// Files and links of these names that are directly in it; one `*` in a name stands for any text.
+    Named(&'static [&'static str]),
+    /// Rotated files go, all others are emptied: whoever writes a log holds it open.
+    Logs,
     /// Nothing: it is only measured.
     Nothing,
 }
 
 impl Place {
-    fn new(trusted: impl Into<PathBuf>, below: &'static str, rule: Rule) -> Self {
+    /// What lies below a folder.
+    pub fn new(trusted: impl Into<PathBuf>, below: &'static str, rule: Rule) -> Self {
         Self { trusted: trusted.into(), below, rule }
     }
 
@@ -71,8 +78,12 @@ impl Place {
 #[must_use]
 pub fn places(roots: &Roots, target: CleanupTarget) -> Vec<Place> {
     let in_homes = |below: &'static [&'static str], rule: Rule| {
-        let homes = homes(roots).into_iter();
-        homes.flat_map(|home| below.iter().map(move |below| Place::new(home.clone(), below, rule))).collect()
+        let mut paths: Vec<PathBuf> = homes(roots).into_iter().map(|home| home.path).collect();
+        paths.dedup();
+        paths
+            .into_iter()
+            .flat_map(|path| below.iter().map(move |below| Place::new(path.clone(), below, rule)))
+            .collect()
     };
     match target {
         CleanupTarget::Temp => {
@@ -91,21 +102,42 @@ pub fn places(roots: &Roots, target: CleanupTarget) -> Vec<Place> {
     }
 }
 
+/// Somebody's home.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Home {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whose it is.
+    pub uid: u32,
+    /// By name.
+    pub user: String,
+}
+
 /// Of root and of people: system accounts have theirs in `/var` and `/`, and caches there are not for anybody to drop.
-fn homes(roots: &Roots) -> Vec<PathBuf> {
+#[must_use]
+pub fn homes(roots: &Roots) -> Vec<Home> {
     let passwd = fs::read_to_string(roots.etc.join("passwd")).unwrap_or_default();
     let home = |line: &str| {
-        let mut fields = line.split(':').skip(2);
-        let uid: u32 = fields.next()?.parse().ok()?;
-        let home = PathBuf::from(fields.nth(2)?);
+        let mut fields = line.split(':');
+        let user = fields.next()?.to_owned();
+        let uid: u32 = fields.nth(1)?.parse().ok()?;
+        let path = PathBuf::from(fields.nth(2)?);
         // login.defs(5): UID_MIN to UID_MAX, and 65534 is nobody.
         let is_of_somebody = uid == 0 || (1000..=60_000).contains(&uid);
-        (is_of_somebody && home.is_absolute() && home != Path::new("/")).then_some(home)
+        (is_of_somebody && path.is_absolute() && path != Path::new("/")).then_some(Home { path, uid, user })
     };
-    let mut homes: Vec<PathBuf> = passwd.lines().filter_map(home).collect();
+    let mut homes: Vec<Home> = passwd.lines().filter_map(home).collect();
     homes.sort_unstable();
-    homes.dedup();
     homes
+}
+
+/// Whether a file's name is this one, in which one `*` stands for any text.
+#[must_use]
+pub fn is_named(name: &str, pattern: &str) -> bool {
+    match pattern.split_once('*') {
+        Some((start, end)) => name.strip_prefix(start).is_some_and(|rest| rest.ends_with(end)),
+        None => name == pattern,
+    }
 }
 
 /// Endings of compressed files, which are taken off before a name is looked at.

@@ -10,12 +10,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use infini_protocol::ErrorCode;
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Stat, flock, fstat, openat, openat2,
-    statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Stat, flock, fstat, ftruncate, openat,
+    openat2, statat, unlinkat,
 };
 use rustix::io::Errno;
 
-use super::places::{Place, Rule, is_rotated};
+use super::places::{Place, Rule, is_named, is_rotated};
 use crate::collector::linux::Roots;
 use crate::commands::outcome::CommandError;
 
@@ -38,6 +38,8 @@ pub struct Swept {
     pub freed_bytes: u64,
     /// How many files and links were removed.
     pub removed_files: u64,
+    /// How many files were emptied.
+    pub emptied_files: u64,
     /// What all files took that were seen.
     pub seen_bytes: u64,
     /// How many files were seen.
@@ -51,6 +53,7 @@ impl Swept {
     pub fn add(&mut self, other: Self) {
         self.freed_bytes += other.freed_bytes;
         self.removed_files += other.removed_files;
+        self.emptied_files += other.emptied_files;
         self.failures += other.failures;
         self.first_failure = self.first_failure.take().or(other.first_failure);
     }
@@ -180,6 +183,7 @@ impl<'a, S: Fn() -> bool> Sweep<'a, S> {
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => self.inner(parent, name, &shown, fate, depth, (&stat, device)),
             FileType::RegularFile | FileType::Symlink => self.file(parent, name, &shown, fate, &stat),
+            _ if matches!(fate, Fate::All) => self.file(parent, name, &shown, fate, &stat),
             // Sockets and pipes are names that programs wait at; devices are no files.
             _ => {}
         }
@@ -194,7 +198,13 @@ impl<'a, S: Fn() -> bool> Sweep<'a, S> {
         depth: usize,
         (stat, device): (&Stat, u64),
     ) {
-        if depth == DEEPEST || fate.keeps(name) {
+        if fate.keeps(name) || !fate.enters() {
+            return;
+        }
+        if depth == DEEPEST {
+            if matches!(fate, Fate::All) {
+                self.fail(shown, "it lies too deep and stays");
+            }
             return;
         }
         let inside = fate.inside(self.age_of_entry(stat));
@@ -222,6 +232,9 @@ impl<'a, S: Fn() -> bool> Sweep<'a, S> {
         self.swept.seen_files += 1;
         self.swept.seen_bytes += bytes;
         if !fate.takes(name, self.age_of_file(stat), self.age_of_entry(stat)) {
+            if fate.empties(stat) {
+                self.empty(parent, name, shown, bytes);
+            }
             return;
         }
         match unlinkat(parent, name, AtFlags::empty()) {
@@ -230,6 +243,27 @@ impl<'a, S: Fn() -> bool> Sweep<'a, S> {
                 self.swept.freed_bytes += if stat.st_nlink == 1 { bytes } else { 0 };
             }
             Err(Errno::NOENT) => {}
+            Err(error) => self.fail(shown, error),
+        }
+    }
+
+    /// Empties a file where it stands, unless it has another name: it may be no log at all, and only be linked to from here.
+    fn empty(&mut self, parent: BorrowedFd<'_>, name: &CStr, shown: &Path, bytes: u64) {
+        // Without waiting, for a pipe may have taken its place.
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let emptied = openat(parent, name, flags, Mode::empty()).and_then(|file| {
+            if !is_plain(&fstat(&file)?) {
+                return Err(Errno::MLINK);
+            }
+            ftruncate(&file, 0)
+        });
+        match emptied {
+            Ok(()) => {
+                self.swept.emptied_files += 1;
+                self.swept.freed_bytes += bytes;
+            }
+            Err(Errno::NOENT) => {}
+            Err(Errno::MLINK) => self.fail(shown, "it has another name, so it stays as it is"),
             Err(error) => self.fail(shown, error),
         }
     }
@@ -257,13 +291,30 @@ impl<'a, S: Fn() -> bool> Sweep<'a, S> {
     }
 }
 
+/// A file that has no other name.
+fn is_plain(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink == 1
+}
+
 impl Fate {
     const fn of(rule: Rule) -> Self {
-        let age = match rule {
-            Rule::Unused(age) | Rule::RotatedLogs(age) | Rule::Entries(age) => age,
-            Rule::Nothing => Duration::MAX,
-        };
-        Self::Old(rule, age)
+        match rule {
+            Rule::Unused(age) | Rule::RotatedLogs(age) | Rule::Entries(age) => Self::Old(rule, age),
+            Rule::Named(_) | Rule::Logs => Self::Old(rule, Duration::ZERO),
+            Rule::Nothing => Self::Old(rule, Duration::MAX),
+            Rule::Everything => Self::All,
+        }
+    }
+
+    /// Whether what is inside of folders is meant, too.
+    const fn enters(self) -> bool {
+        !matches!(self, Self::Old(Rule::Named(_), _))
+    }
+
+    /// Whether a file that stays is to be empty.
+    fn empties(self, stat: &Stat) -> bool {
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        matches!(self, Self::Old(Rule::Logs, _)) && is_file && stat.st_size > 0
     }
 
     fn keeps(self, name: &CStr) -> bool {
@@ -293,7 +344,11 @@ impl Fate {
                 age_of_entry >= age && name.to_str().is_ok_and(is_rotated)
             }
             Self::Old(Rule::Entries(_), age) => age_of_entry >= age,
-            Self::Old(Rule::Nothing, _) => false,
+            Self::Old(Rule::Named(patterns), _) => {
+                name.to_str().is_ok_and(|name| patterns.iter().any(|pattern| is_named(name, pattern)))
+            }
+            Self::Old(Rule::Logs, _) => name.to_str().is_ok_and(is_rotated),
+            Self::Old(Rule::Nothing | Rule::Everything, _) => false,
         }
     }
 

@@ -10,7 +10,7 @@ use crate::commands::audit::testing::SmallDisk;
 
 impl Bench {
     /// What the audit has, from the first command on.
-    fn audit(&mut self) -> Vec<Value> {
+    pub(super) fn audit(&mut self) -> Vec<Value> {
         let files = std::fs::read_dir(self.folder.path()).unwrap();
         let file = files.map(|entry| entry.unwrap().path()).next().expect("nothing was written");
         let text = std::fs::read_to_string(file).unwrap();
@@ -261,6 +261,7 @@ async fn on_a_full_disk_commands_go_on_or_are_refused_as_the_configuration_says(
             bench.executor.limits,
             Policy::clone(&bench.executor.policy),
             AuditSettings::default(),
+            OwnFiles::default(),
         );
         bench.take(raw("2", "echo later"));
         if when_full == WhenFull::Stop {

@@ -314,16 +314,24 @@ fn a_script_runs_by_its_hash_in_the_rules_shell() {
 fn the_script_of_an_action_is_judged_like_a_script() {
     let section = "raw = \"rules\"\n[[permissions.script_rule]]\nshell = \"powershell\"\nsha256 = [\
                    \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"]\n";
-    for (fields, expected) in [
-        (r#""script":"""#, "+ permissions.script_rule[0]"),
-        (r#""script":"id""#, "- permissions.raw"),
-        (r#""script":"","environment_vars":{"A":"b"}"#, "- permissions.raw"),
-        (r#""script":"","working_directory":"/tmp""#, "- permissions.script_rule[0]"),
-        // Without a text there is nothing that a rule could know.
-        (r#""script_type":"inline""#, "- permissions.raw"),
+    let nobody = format!("{section}run_as = [\"nobody\"]\n");
+    for (section, fields, expected) in [
+        (section, r#""script":"""#, "+ permissions.script_rule[0]"),
+        (section, r#""script":"id""#, "- permissions.raw"),
+        (section, r#""script":"","environment_vars":{"A":"b"}"#, "- permissions.raw"),
+        (section, r#""script":"","environment_vars":{}"#, "+ permissions.script_rule[0]"),
+        (section, r#""script":"","working_directory":"/tmp""#, "- permissions.script_rule[0]"),
+        // What a file holds when it is run nobody has judged.
+        (section, r#""script":"/srv/a.ps1","script_type":"file""#, "- permissions.raw"),
+        (section, r#""script":"","run_as_admin":false"#, "- permissions.script_rule[0]"),
+        (&nobody, r#""script":"","run_as_admin":false"#, "+ permissions.script_rule[0]"),
+        (&nobody, r#""script":"""#, "- permissions.script_rule[0]"),
     ] {
-        let json = format!(r#"{{"action":"ExecutePowerShellScript",{fields}}}"#);
-        assert_eq!(ask(&policy(section), &json), expected, "{json}");
+        let mut command =
+            serde_json::json!({ "action": "ExecutePowerShellScript", "script_type": "inline", "run_as_admin": true });
+        let fields: serde_json::Value = serde_json::from_str(&format!("{{{fields}}}")).unwrap();
+        command.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        assert_eq!(ask(&policy(section), &command.to_string()), expected, "{command}");
     }
 }
 

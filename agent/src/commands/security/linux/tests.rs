@@ -1,7 +1,8 @@
 use super::*;
 use crate::commands::health::value;
 use crate::commands::security::Firewall;
-use crate::commands::test_machine::{FakeBus, TestMachine, assert_golden};
+use crate::commands::test_machine::{FakeBus, TestMachine};
+use crate::commands::testing::assert_golden;
 
 fn ssh(files: &[(&str, &str)]) -> (Option<bool>, Option<String>) {
     let ssh = sshd::read(&TestMachine::new(files).context().roots);

@@ -188,6 +188,25 @@ pub const USERS: &[(Layer, &str)] = &[
     (List, "Root"),
 ];
 
+pub const PRINCIPALS: &[(Layer, &str)] = &[
+    (Type, "EXAMPLE\\ada"),
+    (Type, "ada/admin"),
+    (Type, "ada/admin@EXAMPLE.ORG"),
+    (Type, "ada%secret"),
+    (Type, "ada:secret"),
+    (Type, "ada@"),
+    (Type, "@EXAMPLE.ORG"),
+    (Type, "ada@EXAMPLE@ORG"),
+    (Type, "ada@-EXAMPLE"),
+    (Type, "ada@10.0.0.1"),
+    (Type, "ada bob"),
+    (Type, "../ada"),
+    (Type, "--user=root"),
+    (Type, "a$da"),
+    (Type, "\u{430}da"),
+    (List, "ADA"),
+];
+
 pub const DOMAINS: &[(Layer, &str)] = &[
     (Type, "example..org"),
     (Type, ".example.org"),
