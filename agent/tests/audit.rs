@@ -22,7 +22,7 @@ fn os_info(id: &str) -> Value {
 fn ask(host: &mut Host, command: &Value) -> Response {
     host.send(command);
     host.wait_for(|body| match body {
-        AgentBody::Response(response) => Some(*response),
+        AgentBody::Response(response) if command["id"] == response.id => Some(*response),
         _ => None,
     })
 }

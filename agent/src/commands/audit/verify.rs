@@ -41,17 +41,15 @@ pub fn verify(folder: &Path, expected: Option<Head>, proc: &Path) -> Result<Repo
     let mut walk = Walk::new(expected);
     let mut last = None;
     loop {
-        // The agent may have begun a file since the last look.
-        let more: Vec<u64> =
-            listed(folder)?.into_iter().filter(|&number| last.is_none_or(|last| number > last)).collect();
-        if more.is_empty() {
+        let numbers = listed(folder)?;
+        let Some(number) = numbers.iter().copied().find(|&number| last.is_none_or(|last| number > last)) else {
+            return Ok(walk.finish(folder));
+        };
+        let at = FilePlace { folder, proc, name: file_name(number), number };
+        if at.read(&mut walk, numbers.last() != Some(&number))? == Then::Nothing {
             return Ok(walk.finish(folder));
         }
-        for number in more {
-            let at = FilePlace { folder, name: file_name(number), number };
-            at.read(&mut walk, proc).map_err(|source| Unreadable { path: at.path(), source })?;
-            last = Some(number);
-        }
+        last = Some(number);
     }
 }
 
@@ -62,52 +60,77 @@ fn listed(folder: &Path) -> Result<Vec<u64>, Unreadable> {
     }
 }
 
+/// What comes after a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// Another file, or this one went away and others may be there.
+    Next,
+    /// It was the last one when its end was reached.
+    Nothing,
+}
+
 /// A file that was listed.
 struct FilePlace<'a> {
     folder: &'a Path,
+    proc: &'a Path,
     name: String,
     number: u64,
 }
 
 impl FilePlace<'_> {
-    fn path(&self) -> PathBuf {
-        self.folder.join(&self.name)
-    }
-
-    fn read(&self, walk: &mut Walk, proc: &Path) -> io::Result<()> {
-        let file = match File::open(self.path()) {
+    /// Reads the file to its end. Nothing is written any more in a file that has a next one; the end of another is reached where there
+    /// still is no next one afterwards, else what was written until then is read as well.
+    fn read(&self, walk: &mut Walk, mut has_next: bool) -> Result<Then, Unreadable> {
+        let unreadable = |source| Unreadable { path: self.folder.join(&self.name), source };
+        let file = match File::open(self.folder.join(&self.name)) {
             // It was the oldest, and the agent began a new one.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            other => other?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Then::Next),
+            other => other.map_err(unreadable)?,
         };
         walk.begin_file(self.number);
         let mut lines = Lines::new(&file);
         let mut is_being_written = None;
         loop {
-            let bytes = match lines.next()? {
+            let bytes = match lines.next().map_err(unreadable)? {
                 Next::Line(line) => {
                     walk.line(line);
+                    is_being_written = None;
                     continue;
                 }
                 Next::TooLong => {
                     walk.too_long();
                     continue;
                 }
-                Next::End if walk.has_lines() => return Ok(()),
+                Next::End if walk.has_lines() && has_next => return Ok(Then::Next),
+                Next::End if walk.has_lines() => {
+                    has_next = self.has_next()?;
+                    if !has_next {
+                        return Ok(Then::Nothing);
+                    }
+                    continue;
+                }
                 Next::End => 0,
                 Next::Half(bytes) => bytes,
             };
-            // A line is whole a moment after its first bytes can be read, so it is looked at once more.
-            let Some(is_being_written) = is_being_written else {
-                is_being_written = Some(is_written(proc, &file, self.name.as_ref()));
-                continue;
-            };
-            walk.end_within_a_line(bytes, is_being_written && self.is_last());
-            return Ok(());
+            match is_being_written {
+                _ if has_next => {
+                    walk.end_within_a_line(bytes, false);
+                    return Ok(Then::Next);
+                }
+                Some(is_being_written) => {
+                    walk.end_within_a_line(bytes, is_being_written);
+                    return Ok(Then::Nothing);
+                }
+                // A line is whole a moment after its first bytes can be read, so it is looked at once more.
+                None => {
+                    is_being_written = Some(is_written(self.proc, &file, self.name.as_ref()));
+                    has_next = self.has_next()?;
+                }
+            }
         }
     }
 
-    fn is_last(&self) -> bool {
-        listed(self.folder).is_ok_and(|numbers| numbers.last() == Some(&self.number))
+    fn has_next(&self) -> Result<bool, Unreadable> {
+        Ok(listed(self.folder)?.last().is_some_and(|&last| last > self.number))
     }
 }
