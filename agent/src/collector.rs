@@ -22,6 +22,7 @@ mod settings;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use infini_protocol::ErrorCode;
 use infini_protocol::metrics::MetricsData;
@@ -37,8 +38,9 @@ pub use settings::{CollectorSettings, Group, ListLimits};
 
 /// Takes samples when it is asked to.
 ///
-/// It wakes up for nothing else, and it owns no task: the service's loop awaits [`next_sample`](Self::next_sample) beside its other
-/// work. Groups that are not due go into a sample with their last figures, so that every sample is whole.
+/// It owns no task: the service's loop awaits [`next_sample`](Self::next_sample) beside its other work. Groups that are not due go into a
+/// sample with their last figures, so that every sample is whole. Between samples it only wakes up while a group has not found out all
+/// there is: that one goes on by itself, a share of the work at a time.
 pub struct DataCollector {
     settings: CollectorSettings,
     start_lane: StartLane,
@@ -49,7 +51,12 @@ pub struct DataCollector {
     schedule: Schedule,
     outcomes: BTreeMap<Group, Outcome>,
     round: Option<Vec<Pending>>,
+    /// Groups that have more to find out, and when they go on.
+    unfinished: BTreeMap<Group, Instant>,
 }
+
+/// How long a group that has more to find out leaves the machine to others before it goes on.
+const BREATHER: Duration = Duration::from_secs(1);
 
 /// Starts a thread of some provider's; what kind of provider it is matters nowhere else.
 type StartLane = Box<dyn Fn(Lane, UnboundedSender<Report>) -> io::Result<mpsc::Sender<Job>> + Send>;
@@ -57,7 +64,15 @@ type StartLane = Box<dyn Fn(Lane, UnboundedSender<Report>) -> io::Result<mpsc::S
 /// A lane's thread and what it still owes.
 struct RunningLane {
     jobs: mpsc::Sender<Job>,
-    owes: Vec<(Group, Instant)>,
+    owes: Vec<Owed>,
+}
+
+/// A reading that a lane was asked for.
+#[derive(Clone, Copy)]
+struct Owed {
+    group: Group,
+    since: Instant,
+    goes_on: bool,
 }
 
 /// A group that the sample under way waits for.
@@ -101,6 +116,7 @@ impl DataCollector {
             schedule: Schedule::default(),
             outcomes: BTreeMap::new(),
             round: None,
+            unfinished: BTreeMap::new(),
         }
     }
 
@@ -146,6 +162,7 @@ impl DataCollector {
             if !settings.groups.contains(&group) {
                 self.schedule.forget(group);
                 self.outcomes.remove(&group);
+                self.unfinished.remove(&group);
             } else if settings.limits.of(group) != self.settings.limits.of(group) {
                 self.schedule.forget(group);
             }
@@ -160,11 +177,11 @@ impl DataCollector {
 
     /// Enters a group into a round; `None` where it need not be waited for, because its lane hangs.
     fn begin(&mut self, group: Group, now: Instant) -> Option<Pending> {
-        if let Some(lane) = self.lanes.get(&group.lane())
-            && let Some((hanging, since)) = lane.owes.first()
+        if let Some(hanging) = self.lanes.get(&group.lane()).and_then(|lane| lane.owes.first())
+            && (!hanging.goes_on || now >= hanging.since + self.settings.deadline(hanging.group))
         {
-            let seconds = now.duration_since(*since).as_secs();
-            let message = format!("not read: reading {} has not come back for {seconds} s", hanging.component());
+            let seconds = now.duration_since(hanging.since).as_secs();
+            let message = format!("not read: reading {} has not come back for {seconds} s", hanging.group.component());
             self.outcomes.insert(group, Outcome::failed(group, ErrorCode::CommandTimeout, message));
             return None;
         }
@@ -181,6 +198,7 @@ impl DataCollector {
         // What is already there is in time, however late this task was woken.
         self.take_reports();
         self.ask_lanes(now);
+        self.go_on(now);
         self.expire(now);
         if self.round.as_ref()?.iter().any(|pending| pending.step != Step::Done) {
             return None;
@@ -206,12 +224,22 @@ impl DataCollector {
             asks.entry(lane).or_default().push(pending.group);
         }
         for (lane, groups) in asks {
-            self.ask(lane, &groups, now);
+            self.ask(lane, &groups, false, now);
         }
     }
 
-    fn ask(&mut self, lane: Lane, groups: &[Group], now: Instant) {
-        let job = lane::job(groups, self.settings.limits);
+    /// Has idle lanes go on with what they could not finish.
+    fn go_on(&mut self, now: Instant) {
+        let due = self.unfinished.iter().filter(|(group, at)| **at <= now && !self.is_busy(group.lane()));
+        let due: Vec<Group> = due.map(|(group, _)| *group).collect();
+        for group in due {
+            self.unfinished.remove(&group);
+            self.ask(group.lane(), &[group], true, now);
+        }
+    }
+
+    fn ask(&mut self, lane: Lane, groups: &[Group], goes_on: bool, now: Instant) {
+        let job = lane::job(groups, self.settings.limits, goes_on);
         let running = match self.lanes.remove(&lane) {
             Some(running) => Ok(running),
             None => (self.start_lane)(lane, self.reporter.clone()).map(|jobs| RunningLane { jobs, owes: Vec::new() }),
@@ -220,7 +248,7 @@ impl DataCollector {
             // A lane whose channel is closed has died; its report of that is on the way.
             Ok(mut running) => {
                 let _ = running.jobs.send(job);
-                running.owes = groups.iter().map(|group| (*group, now)).collect();
+                running.owes = groups.iter().map(|group| Owed { group: *group, since: now, goes_on }).collect();
                 self.lanes.insert(lane, running);
             }
             Err(error) => {
@@ -246,13 +274,13 @@ impl DataCollector {
     /// The next moment at which the round goes on by itself.
     fn next_event(&self) -> Option<Instant> {
         let waits = self.round.iter().flatten().filter(|pending| pending.step != Step::Done);
-        waits
-            .map(|pending| match pending.step {
-                // While the lane is busy its report is what the group waits for.
-                Step::Read { from } if !self.is_busy(pending.group.lane()) => from.min(pending.deadline),
-                _ => pending.deadline,
-            })
-            .min()
+        let waits = waits.map(|pending| match pending.step {
+            // While the lane is busy its report is what the group waits for.
+            Step::Read { from } if !self.is_busy(pending.group.lane()) => from.min(pending.deadline),
+            _ => pending.deadline,
+        });
+        let goes_on = self.unfinished.iter().filter(|(group, _)| !self.is_busy(group.lane())).map(|(_, at)| *at);
+        waits.chain(goes_on).min()
     }
 
     fn is_busy(&self, lane: Lane) -> bool {
@@ -267,11 +295,19 @@ impl DataCollector {
 
     fn take(&mut self, report: Report) {
         match report {
-            Report::Read(group, result) => self.take_reading(group, result, Instant::now()),
+            Report::Read { group, result, has_more } => {
+                let now = Instant::now();
+                self.unfinished.remove(&group);
+                if has_more && self.settings.groups.contains(&group) {
+                    self.unfinished.insert(group, now + BREATHER);
+                }
+                self.take_reading(group, result, now);
+            }
             Report::Died(lane, message) => {
                 self.lanes.remove(&lane);
                 for group in Group::ALL.into_iter().filter(|group| group.lane() == lane) {
                     self.schedule.forget_baseline(group);
+                    self.unfinished.remove(&group);
                     if self.pending(group).is_some() {
                         let message = format!("reading panicked: {message}");
                         self.settle(group, Outcome::failed(group, ErrorCode::Internal, message));
@@ -282,14 +318,21 @@ impl DataCollector {
     }
 
     fn take_reading(&mut self, group: Group, result: Result<Reading, CollectFailure>, now: Instant) {
-        let asked = self.lanes.get_mut(&group.lane()).and_then(|lane| {
-            let owed = lane.owes.iter().position(|(owed, _)| *owed == group)?;
-            Some(lane.owes.remove(owed).1)
+        let owed = self.lanes.get_mut(&group.lane()).and_then(|lane| {
+            let owed = lane.owes.iter().position(|owed| owed.group == group)?;
+            Some(lane.owes.remove(owed))
         });
         if result.is_ok() {
             self.schedule.baseline(group, now);
         }
         if !self.settings.groups.contains(&group) {
+            return;
+        }
+        if owed.is_some_and(|owed| owed.goes_on) {
+            // It stands for the moment of the reading that it goes on with. A sample under way has a reading of its own to come.
+            if result.is_ok() && self.pending(group).is_none() {
+                self.outcomes.insert(group, Outcome::of(group, result));
+            }
             return;
         }
         match self.pending(group) {
@@ -303,8 +346,8 @@ impl DataCollector {
         }
         let is_final = matches!(result, Ok(_) | Err(CollectFailure::Unsupported(_)));
         self.settle(group, Outcome::of(group, result));
-        if is_final && let Some(asked) = asked {
-            self.schedule.keep(group, asked);
+        if is_final && let Some(owed) = owed {
+            self.schedule.keep(group, owed.since);
         }
     }
 

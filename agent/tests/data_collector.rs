@@ -31,6 +31,9 @@ struct Script {
     /// Reading memory panics that many times.
     panics: AtomicUsize,
     memory_is_forbidden: bool,
+    /// Ports are all told of when they were gone on with that many times.
+    shares_of_ports: usize,
+    gone_on: AtomicUsize,
 }
 
 impl Script {
@@ -122,6 +125,15 @@ impl SystemMetricsProvider for MadeUp {
     fn collect_ports(&mut self, _: usize) -> Result<List<PortMetrics>, CollectFailure> {
         self.note(Group::Ports);
         Ok(empty())
+    }
+
+    fn has_more_of_ports(&self) -> bool {
+        self.0.gone_on.load(Ordering::SeqCst) < self.0.shares_of_ports
+    }
+
+    fn collect_more_of_ports(&mut self, _: usize) -> Result<List<PortMetrics>, CollectFailure> {
+        let shares = self.0.gone_on.fetch_add(1, Ordering::SeqCst) + 1;
+        Ok(List { total: shares, ..empty() })
     }
 
     fn collect_services(&mut self, _: usize) -> Result<List<ServiceInfo>, CollectFailure> {
@@ -320,4 +332,30 @@ async fn other_settings_count_from_the_next_sample_on() {
     collector.reconfigure(settings(&[Group::Uptime, Group::Ports]));
     let data = sample(&mut collector).await;
     assert_eq!((data.system.memory, data.system.uptime_seconds, data.ports), (None, Some(2), Some(vec![])));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_share_of_work_did_not_find_out_goes_on_between_samples() {
+    let script = Arc::new(Script { shares_of_ports: 5, ..Script::default() });
+    let mut collector = collector(&script, settings(&[Group::Ports]));
+    let first = sample(&mut collector).await;
+    assert_eq!(first.truncated.get("ports"), None, "{first:?}");
+
+    let start = tokio::time::Instant::now();
+    for share in 1..=5 {
+        let gone_on = async {
+            while script.gone_on.load(Ordering::SeqCst) < share {
+                tokio::task::yield_now().await;
+            }
+        };
+        advance(Duration::from_secs(1)).await;
+        tokio::select! {
+            sample = collector.next_sample() => panic!("nobody asked for {sample:?}"),
+            () = held(gone_on) => {}
+        }
+    }
+    assert_eq!(start.elapsed(), Duration::from_secs(5));
+    let second = sample(&mut collector).await;
+    assert_eq!(second.truncated.get("ports"), Some(&5), "{second:?}");
+    assert_eq!(script.asked(Group::Ports), 1, "the sample itself had no reason to read ports again");
 }

@@ -315,7 +315,8 @@ install() {
     start_service
 }
 
-# Files that the configuration put elsewhere are named, not removed: a wrong line there must not cost a folder.
+# Files that the configuration put elsewhere are named, not removed. Nobody but the administrator put the secret there, and a wrong line
+# must not cost what is somebody else's: with state_dir = "/var/log" the agent's auth.log is the system's.
 name_files_elsewhere() {
     [ -f "$root$config" ] || return 0
     for key in state_dir secret_file; do

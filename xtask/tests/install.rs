@@ -245,12 +245,21 @@ fn uninstall_leaves_nothing() {
 }
 
 #[test]
-fn uninstall_names_what_the_configuration_put_elsewhere() {
-    let bed = Bed::new(&["sh"]);
-    bed.install();
-    fs::write(bed.root(CONFIG), "state_dir = \"/srv/agent\"\n").unwrap();
-    let told = bed.run(&["--uninstall"], None).succeeds();
-    assert!(told.contains("/srv/agent"), "{told}");
+fn uninstall_names_what_the_configuration_put_elsewhere_and_leaves_it() {
+    for bed in beds() {
+        bed.install();
+        let (state, secret) = (bed.path("state"), bed.path("secret"));
+        fs::create_dir(&state).unwrap();
+        fs::write(state.join("auth.log"), "the system's").unwrap();
+        fs::write(&secret, "a key of another program").unwrap();
+        fs::write(bed.root(CONFIG), format!("state_dir = {state:?}\nsecret_file = {secret:?}\n")).unwrap();
+        let told = bed.run(&["--uninstall"], None).succeeds();
+        for (key, path) in [("state_dir", state.join("auth.log")), ("secret_file", secret)] {
+            assert!(path.exists(), "{key}: {} is gone", path.display());
+            assert!(told.contains(&format!("({key}): {}", bed.path("").display())), "{told}");
+        }
+        assert_eq!(bed.modes(), []);
+    }
 }
 
 #[test]

@@ -69,13 +69,31 @@ pub(super) enum Reading {
 #[derive(Debug)]
 pub(super) enum Report {
     /// It read a group, or could not.
-    Read(Group, Result<Reading, CollectFailure>),
+    Read {
+        /// The group.
+        group: Group,
+        /// What came of it.
+        result: Result<Reading, CollectFailure>,
+        /// Whether there is more to find out.
+        has_more: bool,
+    },
     /// It panicked with this message and is no more.
     Died(Lane, String),
 }
 
-/// Groups to read, each with its list limit.
-pub(super) type Job = Vec<(Group, usize)>;
+/// Groups to read.
+pub(super) type Job = Vec<Task>;
+
+/// A group to read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Task {
+    /// The group.
+    pub group: Group,
+    /// How many entries its list keeps.
+    pub limit: usize,
+    /// Whether only to go on with what was left to do.
+    pub goes_on: bool,
+}
 
 /// Makes a thread's own reader, in that thread.
 pub(super) type Factory<P> = Arc<dyn Fn() -> P + Send + Sync>;
@@ -93,9 +111,11 @@ pub(super) fn start<P: SystemMetricsProvider>(
     thread::Builder::new().name(lane.name().to_owned()).spawn(move || {
         let work = || {
             let mut provider = factory();
-            for (group, limit) in jobs.iter().flatten() {
+            for task in jobs.iter().flatten() {
+                let result = read(&mut provider, task);
+                let has_more = task.group == Group::Ports && provider.has_more_of_ports();
                 // Nobody listens once the collector is dropped; the channel of jobs is closed then too.
-                let _ = reports.send(Report::Read(group, read(&mut provider, group, limit)));
+                let _ = reports.send(Report::Read { group: task.group, result, has_more });
             }
         };
         if let Err(panic) = contain(AssertUnwindSafe(work)) {
@@ -105,7 +125,8 @@ pub(super) fn start<P: SystemMetricsProvider>(
     Ok(sender)
 }
 
-fn read<P: SystemMetricsProvider>(provider: &mut P, group: Group, limit: usize) -> Result<Reading, CollectFailure> {
+fn read<P: SystemMetricsProvider>(provider: &mut P, task: Task) -> Result<Reading, CollectFailure> {
+    let Task { group, limit, goes_on } = task;
     let now = Instant::now();
     match group {
         Group::Cpu => provider.collect_cpu(now).map(Reading::Cpu),
@@ -118,14 +139,15 @@ fn read<P: SystemMetricsProvider>(provider: &mut P, group: Group, limit: usize) 
         Group::Uptime => provider.collect_uptime().map(Reading::Uptime),
         Group::Info => provider.collect_info().map(Reading::Info),
         Group::Processes => provider.collect_processes(now, limit).map(Reading::Processes),
+        Group::Ports if goes_on => provider.collect_more_of_ports(limit).map(Reading::Ports),
         Group::Ports => provider.collect_ports(limit).map(Reading::Ports),
         Group::Services => provider.collect_services(limit).map(Reading::Services),
     }
 }
 
 /// A job of these groups.
-pub(super) fn job(groups: &[Group], limits: ListLimits) -> Job {
-    groups.iter().map(|group| (*group, limits.of(*group))).collect()
+pub(super) fn job(groups: &[Group], limits: ListLimits, goes_on: bool) -> Job {
+    groups.iter().map(|group| Task { group: *group, limit: limits.of(*group), goes_on }).collect()
 }
 
 fn message_of(panic: &(dyn Any + Send)) -> String {

@@ -143,6 +143,14 @@ impl SystemMetricsProvider for LinuxCollector {
         self.ports.read(limit)
     }
 
+    fn has_more_of_ports(&self) -> bool {
+        self.ports.is_unfinished()
+    }
+
+    fn collect_more_of_ports(&mut self, limit: usize) -> Result<List<PortMetrics>, CollectFailure> {
+        Ok(self.ports.go_on(Instant::now(), limit))
+    }
+
     fn collect_services(&mut self, limit: usize) -> Result<List<ServiceInfo>, CollectFailure> {
         self.services.read(limit)
     }

@@ -50,6 +50,15 @@ pub trait SystemMetricsProvider: Send + 'static {
     /// Local ports, listening ones first, at most `limit`.
     #[allow(clippy::missing_errors_doc)]
     fn collect_ports(&mut self, limit: usize) -> Result<List<PortMetrics>, CollectFailure>;
+    /// Whether the share of work that one call may do was too small for all of the ports' owners.
+    fn has_more_of_ports(&self) -> bool {
+        false
+    }
+    /// Does another share, and tells the same ports again.
+    #[allow(clippy::missing_errors_doc)]
+    fn collect_more_of_ports(&mut self, limit: usize) -> Result<List<PortMetrics>, CollectFailure> {
+        self.collect_ports(limit)
+    }
     /// Services, at most `limit`.
     #[allow(clippy::missing_errors_doc)]
     fn collect_services(&mut self, limit: usize) -> Result<List<ServiceInfo>, CollectFailure>;

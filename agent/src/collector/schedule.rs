@@ -13,6 +13,14 @@ pub const SHORTEST_RATE: Duration = Duration::from_millis(250);
 /// The most by which a reading may come before its time.
 const MOST_TOLERANCE: Duration = Duration::from_secs(2);
 
+/// Whether so much time is an interval.
+///
+/// A little less counts too: otherwise an interval equal to the sample's own would make every other sample reuse old figures, because two
+/// ticks are never apart by exactly their interval.
+pub(super) fn is_over(elapsed: Duration, interval: Duration) -> bool {
+    elapsed + (interval / 10).min(MOST_TOLERANCE) >= interval
+}
+
 /// When each group was read.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
@@ -22,12 +30,8 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// Whether figures of `group` that are kept for `interval` must be read for a sample at `now`.
-    ///
-    /// A little before the time counts as the time: otherwise an interval equal to the sample's own would make every other sample
-    /// reuse old figures, because two ticks are never apart by exactly their interval.
     pub(super) fn is_due(&self, group: Group, interval: Duration, now: Instant) -> bool {
-        let tolerance = (interval / 10).min(MOST_TOLERANCE);
-        self.asked.get(&group).is_none_or(|asked| now + tolerance >= *asked + interval)
+        self.asked.get(&group).is_none_or(|asked| is_over(now.duration_since(*asked), interval))
     }
 
     /// Figures that were asked for at `at` are good for an interval.

@@ -150,6 +150,10 @@ impl CollectorSettings {
     /// How long a sample waits for a group that has no deadline of its own. Reading takes milliseconds; what needs seconds hangs.
     pub const DEADLINE: Duration = Duration::from_secs(3);
 
+    /// How old ports may get by default, and how often at most all descriptors of all processes are read for whose they are, however often
+    /// ports are.
+    pub const PORTS_INTERVAL: Duration = Duration::from_secs(60);
+
     /// How old the group's figures may get; zero where it is read for every sample.
     #[must_use]
     pub fn interval(&self, group: Group) -> Duration {
@@ -175,7 +179,7 @@ impl Default for CollectorSettings {
             groups: Group::ALL.into(),
             intervals: BTreeMap::from([
                 (Group::DiskUsage, Duration::from_secs(30)),
-                (Group::Ports, Duration::from_secs(60)),
+                (Group::Ports, Self::PORTS_INTERVAL),
                 (Group::Services, Duration::from_secs(5 * 60)),
                 (Group::Info, Duration::from_secs(60 * 60)),
             ]),

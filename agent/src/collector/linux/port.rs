@@ -19,6 +19,7 @@ pub struct PortReader {
     tables: [(PortProtocol, KeptFile); 4],
     owners: SocketOwners,
     sockets: Sockets,
+    errors: Vec<CollectError>,
     buffer: Vec<u8>,
 }
 
@@ -36,6 +37,7 @@ impl PortReader {
             ],
             owners: SocketOwners::new(roots),
             sockets: Sockets::default(),
+            errors: Vec::new(),
             buffer: Vec::new(),
         }
     }
@@ -54,7 +56,18 @@ impl PortReader {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn read_at(&mut self, now: Instant, limit: usize) -> Result<List<PortMetrics>, CollectFailure> {
-        let mut errors = self.read_tables()?;
+        self.errors = self.read_tables()?;
+        Ok(self.go_on(now, limit))
+    }
+
+    /// Whether there is more to find out for [`go_on`](Self::go_on).
+    pub fn is_unfinished(&self) -> bool {
+        self.owners.is_searching()
+    }
+
+    /// The sockets of the last reading, with the owners that another share of the work has found.
+    pub fn go_on(&mut self, now: Instant, limit: usize) -> List<PortMetrics> {
+        let mut errors = self.errors.clone();
         match self.owners.refresh(&self.sockets, now) {
             Ok(()) => errors.extend(hidden_owners(self.owners.hidden())),
             Err(failure) => errors.push(error("ports.owners", ErrorCode::Internal, failure.to_string())),
@@ -62,7 +75,7 @@ impl PortReader {
         let mut entries = aggregate(&self.sockets, |id| self.owners.get(id));
         let total = entries.len() + self.sockets.left_out();
         entries.truncate(limit);
-        Ok(List { entries, total, errors })
+        List { entries, total, errors }
     }
 
     fn read_tables(&mut self) -> Result<Vec<CollectError>, CollectFailure> {

@@ -1,7 +1,9 @@
 //! `/proc` as a directory of processes: listing them and reaching their files without building paths on the heap.
 
+use std::ffi::CStr;
 use std::io;
 use std::io::Write as _;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -15,7 +17,7 @@ use crate::collector::CollectFailure;
 /// Entries that one `getdents64` may hand out: about a thousand processes a call.
 const LISTING_BYTES: usize = 32 << 10;
 
-/// The longest `PID/name` that is asked for: ten digits, a slash and `fd/` with ten digits more fit with room to spare.
+/// The longest `PID/name` that is asked for: ten digits, a slash and any name of `/proc/PID` fit with room to spare.
 const PATH_BYTES: usize = 48;
 
 /// An open `/proc` (or a recorded one).
@@ -46,13 +48,31 @@ impl ProcessDir {
             .map_err(|source| io_failure(&self.path, source))
     }
 
-    /// Tells each open descriptor of a process to `each`.
+    /// Tells the open descriptors of a process, from a position on, until `each` breaks it off. Gives the position of the one that it did
+    /// so at; 0 is that of the first.
     ///
     /// # Errors
     /// Where the process is gone or hides them.
-    pub fn list_descriptors(&mut self, pid: u32, each: impl FnMut(u32)) -> Result<(), Errno> {
+    pub fn each_descriptor(
+        &mut self,
+        pid: u32,
+        from: u64,
+        mut each: impl FnMut(Descriptor<'_>) -> ControlFlow<()>,
+    ) -> Result<Option<u64>, Errno> {
         let directory = open_directory(&self.directory, ProcessPath::new(pid, "fd").as_bytes())?;
-        numbers(&directory, &mut self.listing, each)
+        seek(&directory, SeekFrom::Start(from))?;
+        self.listing.clear();
+        let mut entries = RawDir::new(&directory, self.listing.spare_capacity_mut());
+        let mut position = from;
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let descriptor = Descriptor { directory: &directory, name: entry.file_name() };
+            if number(descriptor.name).is_some() && each(descriptor).is_break() {
+                return Ok(Some(position));
+            }
+            position = entry.next_entry_cookie();
+        }
+        Ok(None)
     }
 
     /// Opens a file of a process.
@@ -81,14 +101,23 @@ impl ProcessDir {
         readlinkat_raw(&self.directory, ProcessPath::new(pid, name).as_bytes(), spare_capacity(buffer))?;
         Ok(buffer)
     }
+}
 
-    /// Where a descriptor of a process points to, as [`read_link`](Self::read_link).
+/// An open descriptor of a process.
+#[derive(Clone, Copy, Debug)]
+pub struct Descriptor<'d> {
+    directory: &'d OwnedFd,
+    name: &'d CStr,
+}
+
+impl Descriptor<'_> {
+    /// Where it points to, as [`ProcessDir::read_link`].
     ///
     /// # Errors
     /// Where it is closed by now, or the process gone.
-    pub fn read_descriptor<'b>(&self, pid: u32, number: u32, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], Errno> {
+    pub fn read_link<'b>(&self, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], Errno> {
         buffer.clear();
-        readlinkat_raw(&self.directory, ProcessPath::descriptor(pid, number).as_bytes(), spare_capacity(buffer))?;
+        readlinkat_raw(self.directory, self.name, spare_capacity(buffer))?;
         Ok(buffer)
     }
 }
@@ -125,11 +154,15 @@ fn numbers(directory: &OwnedFd, listing: &mut Vec<u8>, mut each: impl FnMut(u32)
     listing.clear();
     let mut entries = RawDir::new(directory, listing.spare_capacity_mut());
     while let Some(entry) = entries.next() {
-        if let Some(number) = decimal(entry?.file_name().to_bytes()).and_then(|number| u32::try_from(number).ok()) {
+        if let Some(number) = number(entry?.file_name()) {
             each(number);
         }
     }
     Ok(())
+}
+
+fn number(name: &CStr) -> Option<u32> {
+    decimal(name.to_bytes()).and_then(|number| u32::try_from(number).ok())
 }
 
 /// `PID/name`, relative to `/proc`, on the stack.
@@ -140,18 +173,10 @@ struct ProcessPath {
 
 impl ProcessPath {
     fn new(pid: u32, name: &str) -> Self {
-        Self::format(format_args!("{pid}/{name}"))
-    }
-
-    fn descriptor(pid: u32, number: u32) -> Self {
-        Self::format(format_args!("{pid}/fd/{number}"))
-    }
-
-    fn format(path: std::fmt::Arguments<'_>) -> Self {
         let mut bytes = [0; PATH_BYTES];
         let mut room = &mut bytes[..];
-        let fits = room.write_fmt(path);
-        debug_assert!(fits.is_ok(), "{path} is longer than any file that is asked for");
+        let fits = write!(room, "{pid}/{name}");
+        debug_assert!(fits.is_ok(), "{pid}/{name} is longer than any file that is asked for");
         let length = PATH_BYTES - room.len();
         Self { bytes, length }
     }

@@ -1,10 +1,11 @@
 //! Which process owns a socket: by the links of `/proc/PID/fd`, the only place where it is written.
 //!
 //! Reading them all is dear, so it is done in passes: one a minute, and one when somebody listens on a socket that is not known. A pass
-//! reads a bounded number of links a call and goes on with the next call.
+//! reads a bounded number of links a call and goes on with the next call, which is due soon while one is under way.
 
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::ops::ControlFlow;
+use std::time::Instant;
 
 use infini_protocol::Text;
 use rustix::io::Errno;
@@ -15,11 +16,9 @@ use super::process_identity::program;
 use super::process_stat::Stat;
 use super::scan::text;
 use super::socket_table::socket_id;
-use crate::collector::CollectFailure;
 use crate::collector::port::{SocketOwner, Sockets};
-
-/// How often all links are read when nothing asks for it earlier.
-const INTERVAL: Duration = Duration::from_secs(60);
+use crate::collector::schedule::is_over;
+use crate::collector::{CollectFailure, CollectorSettings};
 
 /// How many links one call reads: some 20 ms of work.
 const LINKS_A_CALL: usize = 20_000;
@@ -37,10 +36,12 @@ pub struct SocketOwners {
     /// Listening sockets that a whole pass did not find: the kernel's own, or of a process that hides its descriptors.
     ownerless: HashSet<u64>,
     pass: Option<Pass>,
+    /// When the last pass for everything began.
     last_pass: Option<Instant>,
     hidden: usize,
     links_a_call: usize,
     pids: Vec<u32>,
+    found: Vec<u64>,
     buffer: Vec<u8>,
 }
 
@@ -57,8 +58,8 @@ struct Pass {
     /// What it was begun for; the minute's pass is for everything and has no early end.
     sought: HashSet<u64>,
     is_complete: bool,
-    /// Where to go on: a process, and the first of its descriptors that is not read yet.
-    next: (u64, u32),
+    /// Where to go on: a process, and the position of the first of its descriptors that is not read yet.
+    next: (u64, u64),
     hidden: usize,
 }
 
@@ -76,6 +77,7 @@ impl SocketOwners {
             hidden: 0,
             links_a_call: LINKS_A_CALL,
             pids: Vec::new(),
+            found: Vec::new(),
             buffer: Vec::with_capacity(BUFFER_BYTES),
         }
     }
@@ -93,12 +95,21 @@ impl SocketOwners {
         let wanted: HashSet<u64> = all.map(|socket| socket.id).filter(|id| *id != 0).collect();
         self.forget_gone(&dir, &wanted);
         self.begin_pass(sockets, now);
-        if let Some(pass) = self.pass.take() {
+        if self.pass.is_some() {
             dir.list(&mut self.pids)?;
-            self.go_on(&mut dir, pass, &wanted, now);
+        }
+        if let Some(pass) = self.pass.take() {
+            self.go_on(&mut dir, pass, &wanted);
+            // Who began to listen behind the pass's back is looked for with the next call.
+            self.begin_pass(sockets, now);
         }
         self.dir = Some(dir);
         Ok(())
+    }
+
+    /// Whether a pass is under way.
+    pub fn is_searching(&self) -> bool {
+        self.pass.is_some()
     }
 
     /// The owner of a socket, as far as it is known.
@@ -126,16 +137,20 @@ impl SocketOwners {
             return;
         }
         let is_unknown = |id: &u64| *id != 0 && !self.owners.contains_key(id);
-        let is_due = self.last_pass.is_none_or(|last| now.saturating_duration_since(last) >= INTERVAL);
+        let interval = CollectorSettings::PORTS_INTERVAL;
+        let is_due = self.last_pass.is_none_or(|last| is_over(now.saturating_duration_since(last), interval));
         let listening = sockets.listening().map(|socket| socket.id);
         let sought: HashSet<u64> =
             listening.filter(is_unknown).filter(|id| is_due || !self.ownerless.contains(id)).collect();
+        if is_due {
+            self.last_pass = Some(now);
+        }
         if is_due || !sought.is_empty() {
             self.pass = Some(Pass { sought, is_complete: is_due, next: (0, 0), hidden: 0 });
         }
     }
 
-    fn go_on(&mut self, dir: &mut ProcessDir, mut pass: Pass, wanted: &HashSet<u64>, now: Instant) {
+    fn go_on(&mut self, dir: &mut ProcessDir, mut pass: Pass, wanted: &HashSet<u64>) {
         let mut pids = std::mem::take(&mut self.pids);
         pids.sort_unstable_by_key(|pid| rank(*pid));
         let (next, mut first) = pass.next;
@@ -153,56 +168,60 @@ impl SocketOwners {
             }
         }
         self.pids = pids;
-        self.end(pass, now);
+        self.end(pass);
     }
 
-    /// Reads the links of one process, as long as there are some left to this call. Returns the first descriptor that was not read.
+    /// Reads the links of one process, as long as there are some left to this call. Returns the position of the first descriptor that was
+    /// not read.
     fn look_into(
         &mut self,
         dir: &mut ProcessDir,
         pid: u32,
-        from: u32,
+        from: u64,
         pass: &mut Pass,
         links: &mut usize,
         wanted: &HashSet<u64>,
-    ) -> Option<u32> {
-        let mut descriptors = Vec::new();
-        let listed = dir.list_descriptors(pid, |number| {
-            if number >= from {
-                descriptors.push(number);
-            }
-        });
-        pass.hidden += usize::from(listed.is_err_and(|error| !is_gone(error)));
-        descriptors.sort_unstable();
-        for number in descriptors {
+    ) -> Option<u64> {
+        let (buffer, found) = (&mut self.buffer, &mut self.found);
+        found.clear();
+        let listed = dir.each_descriptor(pid, from, |descriptor| {
             if *links == 0 {
-                return Some(number);
+                return ControlFlow::Break(());
             }
             *links -= 1;
-            let link = dir.read_descriptor(pid, number, &mut self.buffer);
-            if let Some(id) = link.ok().and_then(socket_id).filter(|id| wanted.contains(id)) {
-                self.claim(dir, id, pid);
-                pass.sought.remove(&id);
+            let id = descriptor.read_link(buffer).ok().and_then(socket_id);
+            found.extend(id.filter(|id| wanted.contains(id)));
+            ControlFlow::Continue(())
+        });
+        let found = std::mem::take(&mut self.found);
+        for id in &found {
+            if self.claim(dir, *id, pid) {
+                pass.sought.remove(id);
             }
         }
-        None
+        self.found = found;
+        listed.unwrap_or_else(|error| {
+            pass.hidden += usize::from(!is_gone(error));
+            None
+        })
     }
 
-    /// The first process that is found with a socket keeps it: the one that opened it and not a child that inherited it, mostly.
-    fn claim(&mut self, dir: &ProcessDir, id: u64, pid: u32) {
+    /// The first process that is found with a socket keeps it: the one that opened it and not a child that inherited it, mostly. Says whether
+    /// the socket has an owner now.
+    fn claim(&mut self, dir: &ProcessDir, id: u64, pid: u32) -> bool {
         if self.owners.contains_key(&id) {
-            return;
+            return true;
         }
         if !self.processes.contains_key(&pid) {
-            let Ok(known) = Known::read(dir, pid, &mut self.buffer) else { return };
+            let Ok(known) = Known::read(dir, pid, &mut self.buffer) else { return false };
             self.processes.insert(pid, known);
         }
         self.owners.insert(id, pid);
+        true
     }
 
-    fn end(&mut self, pass: Pass, now: Instant) {
+    fn end(&mut self, pass: Pass) {
         if pass.is_complete {
-            self.last_pass = Some(now);
             self.ownerless.clear();
         }
         self.hidden = pass.hidden;
@@ -243,11 +262,14 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::os::unix::fs::symlink;
     use std::path::Path;
+    use std::time::Duration;
 
     use infini_protocol::metrics::PortProtocol;
 
     use super::*;
     use crate::collector::port::{Socket, SocketState};
+
+    const INTERVAL: Duration = CollectorSettings::PORTS_INTERVAL;
 
     /// A process with ten open files and, at last, its sockets.
     fn add_process(roots: &Roots, pid: u32, sockets: &[u64]) {
@@ -283,10 +305,10 @@ mod tests {
         let mut owners = SocketOwners::new(machine(directory.path()));
         owners.links_a_call = 4;
         let now = Instant::now();
-        // 10 and 11 links, four a call: the last one is the 21st.
+        // 10 and 11 links, four a call; where the socket's comes among its process's is up to the file system.
         for call in 1..=6 {
-            assert_eq!(owners.get(701), None, "before call {call}");
             owners.refresh(&listening(701), now).unwrap();
+            assert_eq!(owners.is_searching(), call < 6, "after call {call}");
         }
         assert_eq!(owners.get(701).map(|owner| owner.pid), Some(20));
     }
@@ -301,7 +323,40 @@ mod tests {
         add_process(&roots, 30, &[702]);
         owners.refresh(&listening(702), start + INTERVAL / 2).unwrap();
         assert_eq!(owners.get(702), None, "it was looked for again although nothing new listens");
-        owners.refresh(&listening(702), start + INTERVAL).unwrap();
+        // As the schedule counts a minute: a sample that comes a little early is the minute's.
+        owners.refresh(&listening(702), start + INTERVAL - Duration::from_secs(1)).unwrap();
         assert_eq!(owners.get(702).map(|owner| &*owner.name), Some("p30"));
+    }
+
+    #[test]
+    fn a_pass_of_many_calls_does_not_put_off_the_next_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut owners = SocketOwners::new(machine(directory.path()));
+        owners.links_a_call = 4;
+        let start = Instant::now();
+        let mut now = start;
+        while owners.last_pass.is_none() || owners.is_searching() {
+            owners.refresh(&Sockets::default(), now).unwrap();
+            now += Duration::from_secs(2);
+        }
+        owners.refresh(&Sockets::default(), start + INTERVAL).unwrap();
+        assert!(owners.is_searching(), "the minute counts from its end, not from its beginning");
+    }
+
+    #[test]
+    fn who_begins_to_listen_behind_a_pass_is_looked_for_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let roots = machine(directory.path());
+        let mut owners = SocketOwners::new(roots.clone());
+        owners.links_a_call = 15;
+        let now = Instant::now();
+        owners.refresh(&listening(701), now).unwrap();
+        add_process(&roots, 5, &[703]);
+        // The rest of the pass, which began above process 5, and a pass for the sake of the new one.
+        for _ in 0..2 {
+            assert!(owners.is_searching());
+            owners.refresh(&listening(703), now).unwrap();
+        }
+        assert_eq!(owners.get(703).map(|owner| owner.pid), Some(5));
     }
 }
