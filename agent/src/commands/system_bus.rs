@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use zbus::wire::Variant;
-use zbus::{OwnedObjectPath, connection};
+use zbus::{Connection, OwnedObjectPath, connection};
 
 use super::power::Down;
 
@@ -114,13 +114,17 @@ async fn is_clock_synchronized(builder: connection::Builder<'static>) -> zbus::R
 }
 
 async fn has_owner(builder: connection::Builder<'static>, name: &str) -> zbus::Result<bool> {
-    let connection = builder.build().await?;
+    is_owned(&builder.build().await?, name).await
+}
+
+async fn is_owned(connection: &Connection, name: &str) -> zbus::Result<bool> {
     let (service, path, interface) = BUS;
     let answer = connection.call_method(Some(service), path, Some(interface), "NameHasOwner", &name).await?;
     answer.body().deserialize()
 }
 
-/// logind first, which minds inhibitors (a package manager at work) and tells users; where it is not installed, systemd's own target.
+/// logind first, which minds inhibitors (a package manager at work) and tells users. Where it does not run and cannot be started, because
+/// it is not installed or masked, systemd's own target; one that runs and refuses has its reasons.
 async fn go_down(builder: connection::Builder<'static>, down: Down) -> zbus::Result<()> {
     let connection = builder.build().await?;
     let (service, path, interface) = SYSTEMD;
@@ -134,7 +138,7 @@ async fn go_down(builder: connection::Builder<'static>, down: Down) -> zbus::Res
     };
     let (logind, at, manager) = LOGIND;
     match connection.call_method(Some(logind), at, Some(manager), method, &false).await {
-        Err(zbus::Error::FDO(error)) if matches!(*error, zbus::fdo::Error::ServiceUnknown(_)) => {
+        Err(_) if !is_owned(&connection, logind).await? => {
             let job = (target, "replace-irreversibly");
             connection.call_method(Some(service), path, Some(interface), "StartUnit", &job).await?;
             Ok(())

@@ -5,30 +5,42 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use zbus::export::futures_core::Stream;
-use zbus::{Connection, Guid, Message, MessageStream, ObjectPath};
+use zbus::{Guid, Message, MessageStream, ObjectPath};
 
 use super::*;
 
 /// What was called, in order.
 type Calls = Arc<Mutex<Vec<String>>>;
 
+/// How logind answers: with which error, and whether it runs.
+type Logind = (&'static str, bool);
+
+const NOT_INSTALLED: Logind = ("org.freedesktop.DBus.Error.ServiceUnknown", false);
+/// What dbus-daemon 1.14 and systemd 252 say together.
+const MASKED: Logind = ("org.freedesktop.DBus.Error.FileExists", false);
+const INHIBITED: Logind = ("org.freedesktop.login1.BlockedByInhibitorLock", true);
+
 /// The services of a machine on the other end of a connection of two.
 fn services() -> (connection::Builder<'static>, Calls) {
+    services_with(NOT_INSTALLED)
+}
+
+fn services_with(logind: Logind) -> (connection::Builder<'static>, Calls) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let calls = Calls::default();
     let record = Arc::clone(&calls);
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(serve(theirs, &record)).unwrap();
+        runtime.block_on(serve(theirs, &record, logind)).unwrap();
     });
     (connection::Builder::unix_stream(ours).p2p(), calls)
 }
 
-async fn serve(stream: UnixStream, record: &Mutex<Vec<String>>) -> zbus::Result<()> {
+async fn serve(stream: UnixStream, record: &Mutex<Vec<String>>, logind: Logind) -> zbus::Result<()> {
     let connection = connection::Builder::unix_stream(stream).server(Guid::generate()).p2p().build().await?;
     let mut calls = MessageStream::from(&connection);
     while let Some(Ok(call)) = poll_fn(|context| Pin::new(&mut calls).poll_next(context)).await {
-        answer(&connection, &call, record).await?;
+        answer(&connection, &call, record, logind).await?;
     }
     Ok(())
 }
@@ -37,7 +49,12 @@ fn path(path: &str) -> OwnedObjectPath {
     ObjectPath::try_from(path.to_owned()).unwrap().into()
 }
 
-async fn answer(connection: &Connection, call: &Message, record: &Mutex<Vec<String>>) -> zbus::Result<()> {
+async fn answer(
+    connection: &Connection,
+    call: &Message,
+    record: &Mutex<Vec<String>>,
+    logind: Logind,
+) -> zbus::Result<()> {
     let header = call.header();
     let interface = header.interface().map(|name| name.to_string()).unwrap_or_default();
     let member = header.member().map(|name| name.to_string()).unwrap_or_default();
@@ -58,8 +75,11 @@ async fn answer(connection: &Connection, call: &Message, record: &Mutex<Vec<Stri
             connection.reply(&header, &Variant::Bool(true)).await?;
         }
         ("org.freedesktop.login1.Manager", "Reboot" | "PowerOff") => {
-            let error = "org.freedesktop.DBus.Error.ServiceUnknown";
-            connection.reply_error(&header, error, &"not installed").await?;
+            connection.reply_error(&header, logind.0, &"no").await?;
+        }
+        (_, "NameHasOwner") => {
+            assert_eq!(call.body().deserialize::<String>()?, "org.freedesktop.login1");
+            connection.reply(&header, &logind.1).await?;
         }
         (_, "StartUnit") => {
             let (unit, mode): (String, String) = call.body().deserialize()?;
@@ -84,13 +104,22 @@ async fn timedated_tells_of_the_clock() {
 
 #[tokio::test]
 async fn without_logind_it_is_a_target_and_by_force_at_once() {
-    for (down, expected) in [
-        (Down::Reboot { force: false }, &["login1 Reboot", "systemd1 StartUnit", "reboot.target"][..]),
-        (Down::PowerOff, &["login1 PowerOff", "systemd1 StartUnit", "poweroff.target"]),
-        (Down::Reboot { force: true }, &["systemd1 Reboot"]),
+    for (logind, down, expected) in [
+        (NOT_INSTALLED, Down::Reboot { force: false }, &["login1 Reboot", "reboot.target"][..]),
+        (MASKED, Down::PowerOff, &["login1 PowerOff", "poweroff.target"]),
+        (MASKED, Down::Reboot { force: true }, &["systemd1 Reboot"]),
     ] {
-        let (builder, calls) = services();
+        let (builder, calls) = services_with(logind);
         go_down(builder, down).await.unwrap();
-        assert_eq!(*calls.lock().unwrap(), expected);
+        let calls = calls.lock().unwrap();
+        let told = calls.iter().filter(|call| !call.ends_with("NameHasOwner") && !call.ends_with("StartUnit"));
+        assert_eq!(told.collect::<Vec<_>>(), expected);
     }
+}
+
+#[tokio::test]
+async fn a_logind_that_refuses_is_not_passed_over() {
+    let (builder, calls) = services_with(INHIBITED);
+    go_down(builder, Down::PowerOff).await.unwrap_err();
+    assert!(!calls.lock().unwrap().iter().any(|call| call.contains("StartUnit")), "{calls:?}");
 }

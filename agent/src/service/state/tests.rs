@@ -138,8 +138,8 @@ fn a_command_without_the_session_that_was_agreed_on_is_refused_and_does_not_run(
     let ack = HandshakeAck { host_session_id, protocol_version: 2, enabled, host_version, time: WALL };
     assert!(bench.on(with(HostMessage::HandshakeAck(ack))).is_empty());
     let effects = bench.on(with(command));
-    let [Effect::Answer(AgentBody::Response(response))] = effects.as_slice() else { panic!("{effects:?}") };
-    assert_eq!(response.error_code, Some(ErrorCode::AuthFailed));
+    let [Effect::Refuse { code, .. }] = effects.as_slice() else { panic!("{effects:?}") };
+    assert_eq!(*code, ErrorCode::AuthFailed);
 }
 
 #[test]
