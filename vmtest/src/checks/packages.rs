@@ -131,8 +131,9 @@ pub async fn update_the_agent(bench: &mut Workbench, figures: &mut Figures) -> a
     host.send(&update)?;
     let again = host.response(DEADLINE).await?;
     ensure!(again.duplicate && again.success, "sent once more: {again:?}");
-    // The package owns the binary now; what the install script has put there is to be there again.
-    let keep = "cp /usr/local/bin/infiniservice /run/kept; dpkg --purge infiniservice >/dev/null; \
+    // The package owns the binary now, and dpkg takes the folder away with it where nothing else is in there. What the install script has
+    // put there is to be there again.
+    let keep = "set -e; cp /usr/local/bin/infiniservice /run/kept; dpkg --purge infiniservice >/dev/null; mkdir -p /usr/local/bin; \
                 install -m 755 /run/kept /usr/local/bin/infiniservice; rm /run/kept";
     bench.vm.run_for(DEADLINE, keep).await.map(drop)
 }
