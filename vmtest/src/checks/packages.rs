@@ -134,7 +134,8 @@ pub async fn update_the_agent(bench: &mut Workbench, figures: &mut Figures) -> a
     // The package owns the binary now, and dpkg takes the folder away with it where nothing else is in there. What the install script has
     // put there is to be there again.
     let keep = "set -e; cp /usr/local/bin/infiniservice /run/kept; dpkg --purge infiniservice >/dev/null; mkdir -p /usr/local/bin; \
-                install -m 755 /run/kept /usr/local/bin/infiniservice; rm /run/kept";
+                install -m 755 /run/kept /usr/local/bin/infiniservice; \
+                rm -r /run/kept /srv/files/infiniservice /srv/tree-infiniservice /srv/repository/infiniservice_*; rm -rf /var/lib/apt/lists/*";
     bench.vm.run_for(DEADLINE, keep).await.map(drop)
 }
 
