@@ -21,6 +21,8 @@ const DEADLINE: Duration = Duration::from_secs(120);
 const REPOSITORY: &str = r#"
 set -e
 mkdir -p /srv/repository /srv/files
+rm -f /etc/apt/sources.list.d/*
+echo 'deb [trusted=yes] file:/srv/repository ./' >/etc/apt/sources.list
 pack() {
     tree=/srv/tree-$1
     rm -rf "$tree"; mkdir -p "$tree/DEBIAN" "/srv/files/$1"
@@ -43,8 +45,7 @@ publish() {
 pub async fn change(bench: &mut Workbench, figures: &mut Figures) -> anyhow::Result<()> {
     shell(
         bench,
-        "rm -f /etc/apt/sources.list.d/*; echo 'deb [trusted=yes] file:/srv/repository ./' >/etc/apt/sources.list; \
-         pack vmtest-a 1.0 'cat /proc/self/cgroup >/run/vmtest-a'; pack vmtest-b 1.0 :; pack vmtest-c 1.0 :; \
+        "pack vmtest-a 1.0 'cat /proc/self/cgroup >/run/vmtest-a'; pack vmtest-b 1.0 :; pack vmtest-c 1.0 :; \
          pack vmtest-slow 1.0 'if [ ! -e /run/was-slow ]; then touch /run/was-slow; sleep 98764; fi'; publish; apt-get -q update",
     )
     .await?;
