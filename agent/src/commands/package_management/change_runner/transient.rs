@@ -10,6 +10,7 @@ mod records;
 mod tests;
 mod units;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +68,9 @@ impl TransientRunner {
         order: Order,
         stop: Stop,
     ) -> Result<Finished, CommandError> {
+        if let Some(reason) = stop.is_reached() {
+            return Ok(nothing(Ending::Stopped(reason)));
+        }
         let Order { step, after, .. } = &order;
         let unit = format!("infiniservice-packages-{}.service", to_boot_ms(Instant::now()));
         tracing::info!(unit, program = step.program.line(), "packages are changed");
@@ -159,39 +163,39 @@ impl TransientRunner {
             }
             StopReason::Deadline | StopReason::Cancelled => {}
         }
-        self.mark_answered();
-        let so_far = self.records.result().ok().flatten();
-        match so_far {
-            Some(finished) if !matches!(finished.ending, Ending::Stopped(_)) => Ok(ChangeEnd::Finished(finished)),
-            so_far => {
-                self.terminate(reason);
-                let so_far = so_far.unwrap_or_else(|| nothing(Ending::Stopped(reason)));
-                Ok(ChangeEnd::Finished(Finished { ending: Ending::Stopped(reason), ..so_far }))
-            }
+        let unit = self.mark_answered();
+        let so_far = self.records.result().ok().flatten().unwrap_or_else(|| nothing(Ending::Stopped(reason)));
+        if !matches!(so_far.ending, Ending::Stopped(_)) {
+            return Ok(ChangeEnd::Finished(so_far));
         }
+        // The keeper knows the deadline itself.
+        if let (StopReason::Cancelled, Some(unit)) = (reason, unit) {
+            self.terminate(unit);
+        }
+        Ok(ChangeEnd::Finished(Finished { ending: Ending::Stopped(reason), ..so_far }))
     }
 
-    fn mark_answered(&self) {
-        let marked = self.records.order().and_then(|record| match record {
-            Some(record) => self.records.update(&Record { is_answered: true, ..record }),
-            None => Ok(()),
+    /// Has no other process of the agent answer. Gives the unit.
+    fn mark_answered(&self) -> Option<String> {
+        let marked = self.records.order().and_then(|record| {
+            let record = record.ok_or(io::ErrorKind::NotFound)?;
+            let answered = Record { is_answered: true, ..record };
+            self.records.update(&answered)?;
+            Ok(answered.unit)
         });
-        if let Err(error) = marked {
+        let failed = |error: &io::Error| {
             tracing::warn!(%error, "cannot write down that a change has its answer; a restart of the agent might give another");
-        }
+        };
+        marked.inspect_err(failed).ok()
     }
 
-    /// The keeper knows the deadline itself. Only what it cannot know is told.
-    fn terminate(&self, reason: StopReason) {
-        let Ok(Some(record)) = self.records.order() else { return };
-        if reason == StopReason::Cancelled {
-            let terminate = self.units.terminate(record.unit);
-            tokio::spawn(async move {
-                if let Err(error) = terminate.await {
-                    tracing::warn!(%error, "cannot end a change of packages before its time");
-                }
-            });
-        }
+    fn terminate(&self, unit: String) {
+        let terminate = self.units.terminate(unit);
+        tokio::spawn(async move {
+            if let Err(error) = terminate.await {
+                tracing::warn!(%error, "cannot end a change of packages before its time");
+            }
+        });
     }
 
     /// The order of a process before this one, where it is one of this boot.

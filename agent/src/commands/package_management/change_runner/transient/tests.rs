@@ -177,10 +177,13 @@ impl Bench {
         Self { root, units: Arc::new(units), records }
     }
 
+    fn runner(&self) -> TransientRunner {
+        let units = Arc::clone(&self.units) as Arc<dyn Units>;
+        TransientRunner::with(self.records.folder(), BOOT, "/usr/local/bin/infiniservice".into(), units)
+    }
+
     /// A process of the agent, and what orders its command to end.
     fn agent(&self, programs: &Programs) -> (StopOrder, Context) {
-        let units = Arc::clone(&self.units) as Arc<dyn Units>;
-        let runner = TransientRunner::with(self.records.folder(), BOOT, "/usr/local/bin/infiniservice".into(), units);
         let (order, stop) = Stop::at(Instant::now() + TIME);
         let path = |name: &str| self.root.path().join(name);
         let roots = crate::collector::linux::Roots { proc: path("proc"), sys: path("sys"), etc: path("etc") };
@@ -188,7 +191,7 @@ impl Bench {
             origin: Arc::new(origin()),
             stop,
             programs: Arc::new(programs.clone()),
-            packages: Arc::new(Packages::new(Arc::new(runner))),
+            packages: Arc::new(Packages::new(Arc::new(self.runner()))),
             roots: Arc::new(roots),
             ..idle_context()
         };
@@ -270,6 +273,26 @@ async fn a_command_that_is_taken_back_ends_its_keeper() {
     assert_eq!(outcome.error.unwrap().code, ErrorCode::CommandCancelled);
     settle().await;
     assert_eq!(bench.units.called(), ["start", "terminate"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_must_end_before_it_began_leaves_nothing_for_the_next_process() {
+    let bench = Bench::new(FakeUnits::default());
+    let (order, context) = bench.agent(&Programs::default());
+    order.give(StopReason::ShuttingDown);
+    let turn = Arc::default();
+    let order = Order {
+        origin: Arc::new(origin()),
+        task: record("unit", false).task,
+        step: remove_tree(),
+        after: After { repair: None, turn: tokio::sync::Mutex::lock_owned(turn).await },
+    };
+    let end = bench.runner().run(context.programs, order, context.stop).await.unwrap();
+    assert!(
+        matches!(end, ChangeEnd::Finished(ref it) if it.ending == Ending::Stopped(StopReason::ShuttingDown)),
+        "{end:?}"
+    );
+    assert!(bench.units.called().is_empty() && !bench.records.has_order());
 }
 
 #[tokio::test(start_paused = true)]
