@@ -15,7 +15,7 @@ use infini_protocol::host::{Action, HostMessage};
 use infini_protocol::limits::MAX_LINE_BYTES;
 use infini_protocol::metrics::{CollectError, MetricsData, SystemMetrics};
 use infinihost::vm::{Endpoint, RequestError, Status, Vm, VmEvent, VmState};
-use support::{FakeAgent, SOON, handshake, key, metrics};
+use support::{FakeAgent, Gone, SOON, handshake, key, metrics};
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::time::timeout;
 
@@ -33,6 +33,19 @@ async fn state(vm: &Vm, wanted: VmState) {
         .await
         .unwrap_or_else(|_| panic!("not {wanted:?} but {:?}", vm.status()))
         .unwrap();
+}
+
+/// A machine that was there, and what is left of its agent.
+async fn spoke_and_went() -> (Vm, Gone) {
+    let agent = FakeAgent::listen();
+    let vm = Vm::follow(endpoint(&agent));
+    let mut peer = agent.accept().await;
+    peer.say(uptime(1)).await;
+    state(&vm, VmState::Ready).await;
+    let gone = agent.vanish();
+    drop(peer);
+    state(&vm, VmState::Absent).await;
+    (vm, gone)
 }
 
 fn action(name: &str) -> Action {
@@ -153,14 +166,7 @@ async fn silence_makes_a_ready_machine_stale_and_a_word_makes_it_ready() {
 
 #[tokio::test]
 async fn a_socket_that_vanishes_and_comes_back_is_found_again() {
-    let agent = FakeAgent::listen();
-    let vm = Vm::follow(endpoint(&agent));
-    let mut peer = agent.accept().await;
-    peer.say(uptime(1)).await;
-    state(&vm, VmState::Ready).await;
-    let gone = agent.vanish();
-    drop(peer);
-    state(&vm, VmState::Absent).await;
+    let (vm, gone) = spoke_and_went().await;
     assert_eq!(vm.status().sample.as_ref().map(|sample| sample.data.system.uptime_seconds), Some(Some(1)));
     timeout(
         SOON,
@@ -178,14 +184,7 @@ async fn a_socket_that_vanishes_and_comes_back_is_found_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_machine_that_spoke_and_is_gone_is_tried_less_and_less_often() {
-    let agent = FakeAgent::listen();
-    let mut vm = Vm::follow(endpoint(&agent));
-    let mut peer = agent.accept().await;
-    peer.say(uptime(1)).await;
-    state(&vm, VmState::Ready).await;
-    let gone = agent.vanish();
-    drop(peer);
-    state(&vm, VmState::Absent).await;
+    let (mut vm, gone) = spoke_and_went().await;
     let start = tokio::time::Instant::now();
     let mut attempts = Vec::new();
     // Each attempt that fails changes what is known.
