@@ -127,6 +127,12 @@ impl Link {
         self.clock
     }
 
+    /// How many lines were ever signed.
+    #[must_use]
+    pub fn signed_lines(&self) -> u64 {
+        self.signer.as_ref().map_or(0, Signer::count)
+    }
+
     /// How many bytes came in this connection.
     #[must_use]
     pub fn heard_bytes(&self) -> u64 {

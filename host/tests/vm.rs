@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use infini_protocol::ErrorCode;
 use infini_protocol::agent::{
-    AgentBody, AgentEvent, ErrorDetails, ErrorMessage, EventSeverity, KeepAlive, Response, ScriptCompletion,
+    AgentBody, AgentEvent, ErrorDetails, ErrorMessage, EventSeverity, Handshake, KeepAlive, Response, ScriptCompletion,
 };
 use infini_protocol::host::{Action, HostMessage};
 use infini_protocol::limits::MAX_LINE_BYTES;
 use infini_protocol::metrics::{CollectError, MetricsData, SystemMetrics};
 use infinihost::vm::{Endpoint, RequestError, Status, Vm, VmEvent, VmState};
-use support::{FakeAgent, Gone, SOON, handshake, key, metrics};
+use support::{FakeAgent, Gone, SOON, greeting, handshake, key, metrics};
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::time::timeout;
 
@@ -220,6 +220,18 @@ async fn another_identity_is_reported_and_changes_nothing() {
     assert!(reported, "no event");
 }
 
+fn refused(why: &str) -> ErrorMessage {
+    ErrorMessage {
+        error: "refused".to_owned(),
+        details: ErrorDetails {
+            component: "auth".to_owned(),
+            error_code: ErrorCode::AuthFailed,
+            message: why.to_owned(),
+            dropped: None,
+        },
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_line_refused_for_the_clock_is_said_again_in_the_guests_time() {
     let agent = FakeAgent::listen();
@@ -228,21 +240,42 @@ async fn a_line_refused_for_the_clock_is_said_again_in_the_guests_time() {
     let mut peer = agent.accept().await.with_clock_off(7_200_000);
     let first = peer.hear_request().await;
     assert!(first.ts.abs_diff(peer.now().unix_ms()) > 7_000_000, "nothing was learned yet");
-    let refused = ErrorMessage {
-        error: "refused".to_owned(),
-        details: ErrorDetails {
-            component: "auth".to_owned(),
-            error_code: ErrorCode::AuthFailed,
-            message: "the time is off".to_owned(),
-            dropped: None,
-        },
-    };
-    peer.say(AgentBody::Error(refused)).await;
+    // The hello, the keep-alive and the request itself.
+    for _ in 0..3 {
+        peer.say(AgentBody::Error(refused("the time is off"))).await;
+    }
     let second = peer.hear_request().await;
     let off = second.ts.abs_diff(peer.now().unix_ms());
     assert!(off < 20_000, "{off} ms off the guest's clock");
+    peer.say(uptime(1)).await;
+    state(&vm, VmState::Ready).await;
     assert_eq!(vm.status().complaint, None, "a complaint that is being mended would end who waits for a sample");
     assert_eq!(before.elapsed().as_secs(), 0, "nothing here waits for a timer");
+    // What was signed by the right clock has no such excuse.
+    let counted = vm.status().counters.messages;
+    for _ in 0..3 {
+        peer.say(AgentBody::Error(refused("the signature is wrong"))).await;
+    }
+    timeout(SOON, vm.wait_for(|status| status.counters.messages == counted + 3)).await.unwrap().unwrap();
+    let complaint = vm.status().complaint.as_ref().map(|complaint| complaint.details.message.clone());
+    assert_eq!(complaint.as_deref(), Some("the signature is wrong"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_was_started_anew_is_asked_at_once() {
+    let agent = FakeAgent::listen();
+    let _vm = Vm::follow(endpoint(&agent).refreshed_every(Duration::from_secs(1)));
+    let mut peer = agent.accept().await;
+    peer.hear_request().await;
+    peer.say(handshake("vm-1")).await;
+    peer.say(uptime(1)).await;
+    peer.hear_request().await;
+    // It is killed with this request, and whoever comes after it knows nothing of it.
+    let before = tokio::time::Instant::now();
+    let another = Handshake { session_id: "another start".to_owned(), ..greeting("vm-1") };
+    peer.say(AgentBody::Handshake(another)).await;
+    peer.hear_request().await;
+    assert_eq!(before.elapsed().as_secs(), 0, "the request was left to its timer");
 }
 
 #[tokio::test(start_paused = true)]

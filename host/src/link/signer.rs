@@ -16,6 +16,11 @@ impl Signer {
         Ok(Self { key, prefix: random_name()?, count: 0 })
     }
 
+    /// How many lines it has signed.
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+
     /// The payload in its signed envelope, as one line with its `\n`.
     pub fn seal(&mut self, payload: &str, ts: Timestamp) -> Result<Vec<u8>, SendError> {
         self.count += 1;

@@ -69,6 +69,8 @@ pub async fn run(
         next_ask: None,
         asked: None,
         asked_offset: None,
+        accepted_lines: 0,
+        doubtful_lines: 0,
         silence: FIRST_SILENCE,
     };
     task.run().await;
@@ -96,6 +98,10 @@ struct Task {
     asked: Option<Instant>,
     /// What was believed of the guest's clock when it was asked last.
     asked_offset: Option<i64>,
+    /// How many lines had been signed when the agent last showed that it takes them, or began.
+    accepted_lines: u64,
+    /// How many lines, signed before the guest's clock was known, may still be refused for it.
+    doubtful_lines: u64,
     /// How long the next silent connection is waited on.
     silence: Duration,
 }
@@ -215,7 +221,7 @@ impl Task {
             AgentBody::Metrics(metrics) => self.sampled(timestamp, metrics.data),
             AgentBody::Response(response) => {
                 if self.commands.answer(*response) {
-                    self.status.requests = Requests::Taken;
+                    self.taken();
                     return None;
                 }
                 VmEvent::UnexpectedAnswer
@@ -224,7 +230,7 @@ impl Task {
                 let number = answer.sequence_number;
                 let asked_here = (self.sequence_before + 1..=self.sequence).contains(&number);
                 if asked_here {
-                    self.status.requests = Requests::Taken;
+                    self.taken();
                 }
                 if self.keep_alives.answer(&number, Ok(())) || asked_here {
                     return None;
@@ -254,7 +260,20 @@ impl Task {
         if std::mem::take(&mut self.send_again) || another {
             self.send_again(&handshake);
         }
+        if another {
+            self.accepted_lines = self.link.signed_lines();
+            // What the agent before this one was asked for went with it.
+            if self.endpoint.refresh.is_some() {
+                self.ask();
+            }
+        }
         VmEvent::Handshake(handshake)
+    }
+
+    /// The agent answered what only it could have been asked for.
+    fn taken(&mut self) {
+        self.status.requests = Requests::Taken;
+        self.accepted_lines = self.link.signed_lines();
     }
 
     fn sampled(&mut self, timestamp: Timestamp, data: MetricsData) -> VmEvent {
@@ -267,13 +286,21 @@ impl Task {
         VmEvent::Metrics(sample)
     }
 
-    /// The agent could not use a line of this host. Where that may be the clock's fault, which is known better now, everything is said again.
+    /// The agent could not use a line of this host. Where that may be the clock's fault, which is known better now, everything is said
+    /// again, and what was said before is refused in vain.
     fn refused(&mut self, error: ErrorMessage) -> VmEvent {
         let offset = self.link.clock().offset_ms().unwrap_or(0);
         let moved = offset.abs_diff(self.asked_offset.unwrap_or(0)) > CLOCK_MOVED_MS;
-        if error.details.error_code == ErrorCode::AuthFailed && moved {
+        let is_refusal = error.details.error_code == ErrorCode::AuthFailed;
+        if is_refusal && moved {
             self.asked_offset = Some(offset);
+            self.doubtful_lines = self.link.signed_lines() - self.accepted_lines;
+            self.send_again = true;
             self.greet();
+        }
+        if is_refusal && self.doubtful_lines > 0 {
+            let told_of = error.details.dropped.unwrap_or(0).saturating_add(1);
+            self.doubtful_lines = self.doubtful_lines.saturating_sub(told_of);
         } else {
             self.status.complaint = Some(Arc::new(error.clone()));
         }
