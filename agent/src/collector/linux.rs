@@ -25,6 +25,7 @@ mod socket_owner;
 mod socket_table;
 pub mod systemd;
 mod temperature;
+mod unit_files;
 mod users;
 
 use std::sync::Arc;

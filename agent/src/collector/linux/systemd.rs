@@ -1,6 +1,6 @@
 //! Asking systemd over D-Bus. See org.freedesktop.systemd1(5).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -8,9 +8,10 @@ use zbus::wire::Variant;
 use zbus::{Connection, OwnedObjectPath, connection};
 
 use super::service::{Unit, UnitFile, UnitSource, Units};
+use super::unit_files;
 use crate::collector::CollectFailure;
 
-/// For everything: connecting, the two lists and the properties. A systemd that is busy booting takes its time; a sample does not wait
+/// For everything: connecting, the list and the properties. A systemd that is busy booting takes its time; a sample does not wait
 /// that long, and the answer goes into a later one.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -38,29 +39,38 @@ impl UnitSource for Systemd {
         if !Path::new("/run/systemd/system").is_dir() {
             return Err(CollectFailure::Unsupported("systemd"));
         }
-        read(connection::Builder::system())
+        read(connection::Builder::system(), Path::new("/"))
     }
 }
 
-/// Runs on the calling thread until all answers are there. A runtime of its own: the agent's must not wait for D-Bus.
-fn read(builder: connection::Builder<'static>) -> Result<Units, CollectFailure> {
+/// Runs on the calling thread until all answers are there. A runtime of its own: the agent's must not wait for D-Bus. The files of
+/// units are below `root`.
+fn read(builder: connection::Builder<'static>, root: &Path) -> Result<Units, CollectFailure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failure)?;
-    let units = runtime.block_on(async { tokio::time::timeout(DEADLINE, ask(builder)).await });
-    units.map_err(|_| failure(format!("no answer within {} s", DEADLINE.as_secs())))?.map_err(failure)
+    let answer = runtime.block_on(async { tokio::time::timeout(DEADLINE, ask(builder)).await });
+    let answer = answer.map_err(|_| failure(format!("no answer within {} s", DEADLINE.as_secs())))?;
+    let (units, load_path) = answer.map_err(failure)?;
+    let files =
+        unit_files::read(root, &load_path).map_err(|error| failure(format!("the files of its units: {error}")))?;
+    Ok(Units { units, files })
 }
 
 fn failure(reason: impl ToString) -> CollectFailure {
     CollectFailure::Service { service: "systemd", reason: reason.to_string() }
 }
 
-async fn ask(builder: connection::Builder<'static>) -> zbus::Result<Units> {
+/// What is loaded, and the folders from which it was.
+async fn ask(builder: connection::Builder<'static>) -> zbus::Result<(Vec<Unit>, Vec<PathBuf>)> {
     let connection = builder.build().await?;
-    let units = units(&connection).await?;
+    let listed = list_units(&connection).await?;
+    let units = add_main_pids(&connection, listed).await;
+    let manager = OwnedObjectPath::try_from(MANAGER_PATH)?;
+    let load_path: Vec<String> = property(&connection, &manager, MANAGER, "UnitPath").await?;
     connection.close().await?;
-    Ok(units)
+    Ok((units, load_path.into_iter().map(PathBuf::from).collect()))
 }
 
-/// All services that systemd knows.
+/// All services that systemd knows, with what it says of their files. That keeps it busy for a while: see [`unit_files`].
 ///
 /// # Errors
 /// Where systemd does not answer, or not as it should.
@@ -181,10 +191,10 @@ mod tests {
                 assert_eq!((states.len(), patterns), (0, vec!["*.service".to_owned()]));
                 connection.reply(&header, &(0..=RUNNING).map(row).collect::<Vec<_>>()).await?;
             }
-            Some("ListUnitFilesByPatterns") => {
-                let files =
-                    [("/lib/systemd/system/unit0.service", "enabled"), ("/etc/systemd/system/b.service", "masked")];
-                connection.reply(&header, &files.to_vec()).await?;
+            Some("Get") if header.path().unwrap().as_str() == MANAGER_PATH => {
+                let (interface, name): (String, String) = call.body().deserialize()?;
+                assert_eq!((interface.as_str(), name.as_str()), (MANAGER, "UnitPath"));
+                connection.reply(&header, &Variant::from(vec!["/etc/systemd/system", "/lib/systemd/system"])).await?;
             }
             Some("Get") => {
                 let path = header.path().unwrap().as_str();
@@ -222,13 +232,17 @@ mod tests {
     }
 
     #[test]
-    fn lists_and_main_processes_come_over_the_bus() {
+    fn units_and_main_processes_come_over_the_bus_and_files_from_its_folders() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let systemd = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(fake_systemd(theirs))
         });
-        let mut units = read(connection::Builder::unix_stream(ours).p2p()).unwrap();
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("lib/systemd/system");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("unit0.service"), "[Install]\nWantedBy=multi-user.target\n").unwrap();
+        let mut units = read(connection::Builder::unix_stream(ours).p2p(), root.path()).unwrap();
         assert_eq!(systemd.join().unwrap().unwrap(), RUNNING, "a property for each that runs and for no other");
 
         units.units.sort_by_key(|unit| (unit.name.len(), unit.name.clone()));
@@ -238,14 +252,14 @@ mod tests {
         assert_eq!(pids[RUNNING], None);
         assert_eq!((units.units[3].active_state.as_str(), units.units[3].description.as_str()), ("active", "A unit"));
         let files: Vec<_> = units.files.iter().map(|file| (file.name.as_str(), file.state.as_str())).collect();
-        assert_eq!(files, [("unit0.service", "enabled"), ("b.service", "masked")]);
+        assert_eq!(files, [("unit0.service", "disabled")]);
     }
 
     #[test]
     fn a_bus_that_closes_is_a_failure_with_a_reason() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         drop(theirs);
-        let failure = read(connection::Builder::unix_stream(ours).p2p()).unwrap_err();
+        let failure = read(connection::Builder::unix_stream(ours).p2p(), Path::new("/")).unwrap_err();
         assert!(failure.to_string().starts_with("systemd: "), "{failure}");
     }
 }
