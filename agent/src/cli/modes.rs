@@ -32,7 +32,7 @@ use crate::commands::policy::{Asking, Judge, Policy};
 use crate::commands::process_runner::Runner;
 use crate::commands::service_control;
 use crate::commands::stop::Stop;
-use crate::communication::{BorrowPolicy, LinkSettings, VirtioSerial};
+use crate::communication::{BorrowPolicy, LinkSettings, Receipt, VirtioSerial};
 use crate::config::settings::SETTINGS;
 use crate::config::{Auth, Config, ConfigError, DEFAULT_FILE, Layers, Loaded};
 use crate::diagnose;
@@ -345,6 +345,7 @@ fn context(config: &Config, boot_id: &str, intake: Intake, own: OwnFiles) -> Con
     let changes = TransientRunner::new(config.state_dir.join("change"), boot_id, binary);
     Context {
         origin: Arc::new(Origin::nobody()),
+        receipt: Receipt::default(),
         stop: Stop::never(),
         programs: Arc::new(Runner::new()),
         packages: Arc::new(Packages::new(Arc::new(changes))),

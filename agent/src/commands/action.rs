@@ -25,6 +25,7 @@ use super::stop::Stop;
 use super::validation::{PackageName, Pid, ServiceName, UserName};
 use crate::collector::SystemMetricsProvider;
 use crate::collector::linux::Roots;
+use crate::communication::Receipt;
 use crate::panics::contain;
 
 /// What an action does to the machine.
@@ -228,6 +229,8 @@ pub struct Context {
     pub origin: Arc<Origin>,
     /// When and why it must end.
     pub stop: Stop,
+    /// Hears when its answer has left.
+    pub receipt: Receipt,
     /// The one place that starts programs.
     pub programs: Arc<dyn ProgramRunner>,
     /// Whose turn it is to change packages, and where such changes run.

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::action::{Exclusive, Running};
 use super::outcome::{CommandError, Outcome};
 use super::stop::{Stop, StopOrder, StopReason};
-use crate::communication::Reservation;
+use crate::communication::{Receipt, Reservation};
 
 /// How long a command that must end may take to say what it has so far. It fits into what is left between the agent's deadline and the
 /// host's, which is at least a tenth of a second.
@@ -25,8 +25,8 @@ pub struct Job {
     pub deadline: Instant,
     /// What only one at a time may do of it.
     pub exclusive: Option<Exclusive>,
-    /// Starts it.
-    pub start: Box<dyn FnOnce(Stop) -> Running + Send>,
+    /// Starts it, with what tells it to end and what hears when its answer has left.
+    pub start: Box<dyn FnOnce(Stop, Receipt) -> Running + Send>,
 }
 
 /// What the answer to a command needs to know of it.
@@ -147,7 +147,7 @@ impl Dispatcher {
         let (order, stop) = Stop::at(job.deadline);
         self.started += 1;
         let (number, reporter) = (self.started, self.reporter.clone());
-        let running = (job.start)(stop.clone());
+        let running = (job.start)(stop.clone(), room.receipt());
         tokio::spawn(async move {
             let outcome = attend(running, &stop).await;
             // Whoever listened has ended, and with it the need for an answer.

@@ -25,7 +25,7 @@ use super::package_management::{Adopted, Unanswered};
 use super::policy::Policy;
 use super::stop::Stop;
 use crate::clock;
-use crate::communication::Reservation;
+use crate::communication::{Receipt, Reservation};
 use crate::config::Config;
 use gate::Gate;
 use plan::{Plan, Refusal};
@@ -191,8 +191,8 @@ impl CommandExecutor {
         let deadline = ticket.received + plan.time;
         let context = self.context.of(Arc::new(origin));
         let (note, exclusive) = (plan.note, plan.exclusive);
-        let start = move |stop: Stop| -> super::action::Running {
-            let running = (plan.run)(context.stopping_at(stop));
+        let start = move |stop: Stop, receipt: Receipt| -> super::action::Running {
+            let running = (plan.run)(Context { stop, receipt, ..context });
             Box::pin(async move { with_note(running.await, note) })
         };
         self.dispatcher.enqueue(Job { ticket, deadline, exclusive, start: Box::new(start) });
@@ -245,7 +245,7 @@ impl CommandExecutor {
         self.ids.accepted(&origin.id, origin.payload);
         let ticket = Ticket { name, received: origin.received, is_script: false };
         let context = self.context.of(origin);
-        let start = move |stop: Stop| resume(context.stopping_at(stop));
+        let start = move |stop: Stop, receipt: Receipt| resume(Context { stop, receipt, ..context });
         let exclusive = Some(Exclusive::Packages);
         self.dispatcher.enqueue(Job { ticket, deadline, exclusive, start: Box::new(start) });
     }

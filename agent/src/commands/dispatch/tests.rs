@@ -9,7 +9,8 @@ fn job(id: &str, seconds: u64, start: impl FnOnce(Stop) -> Running + Send + 'sta
     let received = Instant::now();
     let ticket =
         Ticket { name: CommandName { id: id.to_owned(), command_type: "Test".to_owned() }, received, is_script: false };
-    Job { ticket, deadline: received + Duration::from_secs(seconds), exclusive: None, start: Box::new(start) }
+    let start = Box::new(move |stop, _: Receipt| start(stop));
+    Job { ticket, deadline: received + Duration::from_secs(seconds), exclusive: None, start }
 }
 
 fn packages(id: &str, start: impl FnOnce(Stop) -> Running + Send + 'static) -> Job {
