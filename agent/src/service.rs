@@ -13,7 +13,7 @@ use infini_protocol::ErrorCode;
 use infini_protocol::agent::{AgentBody, AgentMessage};
 use infini_protocol::encode::agent_line;
 use infini_protocol::host::CommandName;
-use tokio::time::{Interval, MissedTickBehavior, interval_at};
+use tokio::time::{Interval, MissedTickBehavior, interval_at, timeout};
 
 use crate::auth::Authenticator;
 use crate::auth::audit::AuditFile;
@@ -24,6 +24,7 @@ use crate::commands::golden_image::OwnFiles;
 use crate::commands::intake::{Request, Requests};
 use crate::commands::outcome::CommandError;
 use crate::commands::policy::Policy;
+use crate::commands::process_runner::GRACE;
 use crate::communication::{Lane, LinkEvent, NotSent, VirtioSerial};
 use crate::config::{Config, Loaded};
 use crate::supervisor::{Order, Supervisor};
@@ -36,6 +37,9 @@ const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
 
 /// How long commands may take to answer at the agent's end, once they know of it.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
+/// How long the agent waits at its end for its commands' processes: their grace, and what a kill takes. Its own end kills the rest.
+const LAST_PROCESSES: Duration = Duration::from_secs(3);
 
 /// How long the agent listens at its end for what the host sent before it could know of that: while more comes, and at most.
 const LATECOMERS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
@@ -164,7 +168,11 @@ impl InfiniService {
         self.supervisor.stopping();
         self.answer_latecomers().await;
         self.end_commands().await;
-        self.communication.shutdown(FLUSH_DEADLINE).await;
+        let gone = timeout(LAST_PROCESSES, self.command_executor.end_programs(GRACE));
+        let ((), gone) = tokio::join!(self.communication.shutdown(FLUSH_DEADLINE), gone);
+        if gone.is_err() {
+            tracing::warn!("processes of commands are left at the end of the agent");
+        }
         tracing::info!("stopped");
     }
 
@@ -173,7 +181,7 @@ impl InfiniService {
         let (quiet, most) = LATECOMERS;
         let end = tokio::time::Instant::now() + most;
         while tokio::time::Instant::now() < end {
-            match tokio::time::timeout(quiet, self.communication.next_event()).await {
+            match timeout(quiet, self.communication.next_event()).await {
                 Ok(event) => self.link_event(event),
                 Err(_) => return,
             }

@@ -301,6 +301,11 @@ impl CommandExecutor {
         ended.into_iter().map(|ended| self.answer(ended)).collect()
     }
 
+    /// Kills after `grace` what is left of the programs of commands that had to end, and waits until all of it is gone.
+    pub fn end_programs(&self, grace: Duration) -> impl Future<Output = ()> + Send + use<> {
+        self.context.programs.end(grace)
+    }
+
     /// Nothing comes any more: the audit is brought to the disk, and the host hears where it ends.
     pub fn close(&mut self) -> Option<AgentEvent> {
         self.audit.stop(clock::now())
