@@ -27,6 +27,8 @@ use crate::commands::policy::Policy;
 use crate::commands::process_runner::GRACE;
 use crate::communication::{Lane, LinkEvent, NotSent, VirtioSerial};
 use crate::config::{Config, Loaded};
+use crate::generation::GenerationWatch;
+use crate::identity::random_id;
 use crate::supervisor::{Order, Supervisor};
 use phase_log::PhaseLog;
 pub use scripts_mark::ScriptsMark;
@@ -74,6 +76,7 @@ pub struct InfiniService {
     phase_log: PhaseLog,
     supervisor: Supervisor,
     clock_watch: Option<ClockWatch>,
+    generation_watch: Option<GenerationWatch>,
     reload: Reload,
     ticker: Interval,
 }
@@ -110,6 +113,7 @@ enum Event {
     Answer(Option<Answer>),
     Intake(Request),
     ClockSet(io::Result<()>),
+    NewGeneration(io::Result<()>),
     Order(Order),
     SampleDue,
     Tick,
@@ -121,6 +125,9 @@ impl InfiniService {
     pub fn new(parts: Parts) -> Self {
         let clock_watch = ClockWatch::start()
             .inspect_err(|error| tracing::warn!(%error, "cannot see when the clock is set; hosts learn it with the next message"))
+            .ok();
+        let generation_watch = GenerationWatch::start()
+            .inspect_err(|error| tracing::warn!(%error, "cannot see when this machine is cloned or brought back to a snapshot"))
             .ok();
         let ticker = ticker(&parts.loaded.config, &parts.supervisor);
         let mut machine = parts.machine;
@@ -139,6 +146,7 @@ impl InfiniService {
             phase_log: PhaseLog::new(),
             supervisor: parts.supervisor,
             clock_watch,
+            generation_watch,
             reload: parts.reload,
             ticker,
         }
@@ -215,12 +223,19 @@ impl InfiniService {
                 None => std::future::pending().await,
             }
         };
+        let new_generation = async {
+            match &self.generation_watch {
+                Some(watch) => watch.is_another().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             event = self.communication.next_event() => Event::Link(event),
             sample = self.collector.next_sample() => Event::Sample(Box::new(sample)),
             answer = self.command_executor.next() => Event::Answer(answer),
             request = self.intake.next() => Event::Intake(request),
             result = clock_set => Event::ClockSet(result),
+            result = new_generation => Event::NewGeneration(result),
             order = self.supervisor.next_order() => Event::Order(order),
             () = sleep_until(self.machine.sample_due()) => Event::SampleDue,
             _ = self.ticker.tick() => Event::Tick,
@@ -240,6 +255,15 @@ impl InfiniService {
             Event::ClockSet(Err(error)) => {
                 tracing::warn!(%error, "no longer see when the clock is set");
                 self.clock_watch = None;
+            }
+            Event::NewGeneration(Ok(())) => {
+                let session_id = random_id();
+                tracing::warn!(session_id, "this machine was cloned or brought back to a snapshot; a new session begins");
+                self.decide(Input::NewGeneration { session_id });
+            }
+            Event::NewGeneration(Err(error)) => {
+                tracing::warn!(%error, "no longer see when this machine is cloned or brought back to a snapshot");
+                self.generation_watch = None;
             }
             Event::Order(Order::Stop) => self.decide(Input::Stop),
             Event::Order(Order::Reload) => self.reload(),
