@@ -127,7 +127,9 @@ impl InfiniService {
             .inspect_err(|error| tracing::warn!(%error, "cannot see when the clock is set; hosts learn it with the next message"))
             .ok();
         let generation_watch = GenerationWatch::start()
-            .inspect_err(|error| tracing::warn!(%error, "cannot see when this machine is cloned or brought back to a snapshot"))
+            .inspect_err(
+                |error| tracing::warn!(%error, "cannot see when this machine is cloned or brought back to a snapshot"),
+            )
             .ok();
         let ticker = ticker(&parts.loaded.config, &parts.supervisor);
         let mut machine = parts.machine;
@@ -258,7 +260,10 @@ impl InfiniService {
             }
             Event::NewGeneration(Ok(())) => {
                 let session_id = random_id();
-                tracing::warn!(session_id, "this machine was cloned or brought back to a snapshot; a new session begins");
+                tracing::warn!(
+                    session_id,
+                    "this machine was cloned or brought back to a snapshot; a new session begins"
+                );
                 self.decide(Input::NewGeneration { session_id });
             }
             Event::NewGeneration(Err(error)) => {

@@ -2,7 +2,7 @@
 
 mod entries;
 mod gate;
-mod plan;
+pub(super) mod plan;
 mod record;
 mod scripts;
 mod unheard;
@@ -23,6 +23,7 @@ use super::ids::{Digest, Ids, Known};
 use super::outcome::{CommandError, Outcome};
 use super::package_management::{Adopted, Unanswered};
 use super::policy::Policy;
+use super::safe_executor;
 use super::stop::Stop;
 use crate::clock;
 use crate::communication::{Receipt, Reservation};
@@ -165,7 +166,7 @@ impl CommandExecutor {
 
     fn plan(&self, work: &Work) -> Result<Plan, Refusal> {
         let plan = match work {
-            Work::Safe(command) => plan::safe(command, &self.policy, &self.limits, &self.context.roots)?,
+            Work::Safe(command) => safe_executor::plan(command, &self.policy, &self.limits, &self.context.roots)?,
             Work::Raw(command) => plan::raw(command, &self.policy, &self.limits)?,
         };
         self.check_queue(false, MOST_WAITING)?;

@@ -316,8 +316,7 @@ fn a_machine_that_is_another_begins_a_new_session() {
     let hello = Hello { host_session_id: "h".to_owned(), protocol_version: 2, capabilities: vec!["cancel".to_owned()] };
     bench.on(message(HostMessage::Hello(hello)));
     let (enabled, host_version) = (vec!["cancel".to_owned()], "1".to_owned());
-    let ack =
-        HandshakeAck { host_session_id: "h".to_owned(), protocol_version: 2, enabled, host_version, time: WALL };
+    let ack = HandshakeAck { host_session_id: "h".to_owned(), protocol_version: 2, enabled, host_version, time: WALL };
     let of = |session: &str, message| {
         let (host_session_id, session_id) = (Some("h".to_owned()), Some(session.to_owned()));
         let sessions = infini_protocol::host::Sessions { host_session_id, session_id };
