@@ -22,7 +22,7 @@ use super::policy::Judge;
 use super::process_runner::ProgramRunner;
 use super::service_control::ServiceManager;
 use super::stop::Stop;
-use super::validation::{PackageName, Pid, ServiceName, UserName};
+use super::validation::{PackageName, Pid, ServiceName};
 use crate::collector::SystemMetricsProvider;
 use crate::collector::linux::Roots;
 use crate::communication::Receipt;
@@ -142,8 +142,6 @@ pub enum Target {
     AnyPackage,
     /// A process.
     Process(Pid),
-    /// A user.
-    User(UserName),
 }
 
 /// What only one command at a time may do. The next one waits in the queue, and others pass it there: in one of the places it would
