@@ -7,7 +7,7 @@ mod identity;
 mod package;
 mod service;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod text;
 
 use std::fmt;

@@ -1,5 +1,6 @@
 mod audit;
 mod intake;
+mod malicious;
 mod raw_actions;
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-mod malicious;
+pub(crate) mod malicious;
 
 use std::collections::BTreeSet;
 
