@@ -43,6 +43,9 @@ const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// How long the agent waits at its end for its commands' processes: their grace, and what a kill takes. Its own end kills the rest.
 const LAST_PROCESSES: Duration = Duration::from_secs(3);
 
+/// How long the agent waits at its end for the disk to have the audit.
+const LAST_SYNC: Duration = Duration::from_secs(5);
+
 /// How long the agent listens at its end for what the host sent before it could know of that: while more comes, and at most.
 const LATECOMERS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 
@@ -182,6 +185,10 @@ impl InfiniService {
         let ((), gone) = tokio::join!(self.communication.shutdown(FLUSH_DEADLINE), gone);
         if gone.is_err() {
             tracing::warn!("processes of commands are left at the end of the agent");
+        }
+        let mut audit = self.command_executor.into_audit();
+        if timeout(LAST_SYNC, tokio::task::spawn_blocking(move || audit.sync())).await.is_err() {
+            tracing::warn!("the disk does not answer; the last lines of the audit may not survive a power loss");
         }
         tracing::info!("stopped");
     }

@@ -307,9 +307,15 @@ impl CommandExecutor {
         self.context.programs.end(grace)
     }
 
-    /// Nothing comes any more: the audit is brought to the disk, and the host hears where it ends.
+    /// Nothing comes any more: the host hears where the audit ends.
     pub fn close(&mut self) -> Option<AgentEvent> {
         self.audit.stop(clock::now())
+    }
+
+    /// The audit, to be brought to the disk when all else is over.
+    #[must_use]
+    pub fn into_audit(self) -> Audit {
+        self.audit
     }
 
     /// Whether nothing runs and nothing waits.
