@@ -25,6 +25,8 @@ pub struct Job {
     pub deadline: Instant,
     /// What only one at a time may do of it.
     pub exclusive: Option<Exclusive>,
+    /// How much memory it takes while it waits, about.
+    pub bytes: usize,
     /// Starts it, with what tells it to end and what hears when its answer has left.
     pub start: Box<dyn FnOnce(Stop, Receipt) -> Running + Send>,
 }
@@ -60,6 +62,15 @@ pub struct Ended {
     pub room: Option<Reservation>,
 }
 
+/// What waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// How many.
+    pub count: usize,
+    /// How much memory they take, about.
+    pub bytes: usize,
+}
+
 /// A command that runs.
 struct Active {
     number: u64,
@@ -93,10 +104,11 @@ impl Dispatcher {
         self.most_running = most;
     }
 
-    /// How many commands wait, or scripts.
+    /// The commands that wait, or the scripts.
     #[must_use]
-    pub fn waiting(&self, are_scripts: bool) -> usize {
-        self.waiting.iter().filter(|job| job.ticket.is_script == are_scripts).count()
+    pub fn waiting(&self, are_scripts: bool) -> Waiting {
+        let jobs = self.waiting.iter().filter(|job| job.ticket.is_script == are_scripts);
+        jobs.fold(Waiting::default(), |sum, job| Waiting { count: sum.count + 1, bytes: sum.bytes + job.bytes })
     }
 
     /// Whether nothing runs and nothing waits.
@@ -108,7 +120,7 @@ impl Dispatcher {
     /// Whether a script runs or waits.
     #[must_use]
     pub fn has_scripts(&self) -> bool {
-        self.waiting(true) > 0 || self.running.iter().any(|active| active.ticket.is_script)
+        self.waiting(true).count > 0 || self.running.iter().any(|active| active.ticket.is_script)
     }
 
     /// How many run.

@@ -8,6 +8,7 @@ use infini_protocol::host::SafeCommand;
 use super::action::Action;
 use super::executor::CommandLimits;
 use super::executor::plan::{Plan, Refusal, check_id, time};
+use super::executor::weight;
 use super::outcome::CommandError;
 use super::policy::{Judge, Permit, Policy, Request, Subject, process_facts};
 use super::spec;
@@ -34,9 +35,9 @@ pub fn plan(
     let subjects = subjects(action.as_ref(), roots);
     let kind = action.kind().unwrap_or(spec.kind);
     let Permit { rule, .. } = policy.decide(&Request::of_safe(command, kind, &subjects))?;
-    let exclusive = action.exclusive();
+    let (exclusive, bytes) = (action.exclusive(), weight::of_safe(command));
     let judge = Judge::new(policy, spec.name, subjects);
-    Ok(Plan { time, note, rule, exclusive, run: Box::new(move |context| action.run(context.judged_by(judge))) })
+    Ok(Plan { time, note, rule, exclusive, bytes, run: Box::new(move |context| action.run(context.judged_by(judge))) })
 }
 
 fn subjects(action: &dyn Action, roots: &Roots) -> Vec<Subject> {

@@ -10,7 +10,7 @@ fn job(id: &str, seconds: u64, start: impl FnOnce(Stop) -> Running + Send + 'sta
     let ticket =
         Ticket { name: CommandName { id: id.to_owned(), command_type: "Test".to_owned() }, received, is_script: false };
     let start = Box::new(move |stop, _: Receipt| start(stop));
-    Job { ticket, deadline: received + Duration::from_secs(seconds), exclusive: None, start }
+    Job { ticket, deadline: received + Duration::from_secs(seconds), exclusive: None, bytes: 0, start }
 }
 
 fn packages(id: &str, start: impl FnOnce(Stop) -> Running + Send + 'static) -> Job {

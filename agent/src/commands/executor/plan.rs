@@ -6,7 +6,7 @@ use std::time::Duration;
 use infini_protocol::ErrorCode;
 use infini_protocol::host::{InvalidTimeout, Script, Timeout, UnsafeCommand};
 
-use super::CommandLimits;
+use super::{CommandLimits, weight};
 use crate::commands::action::{CHANGE_TIME, Context, Exclusive, Running};
 use crate::commands::outcome::CommandError;
 use crate::commands::policy::{Denial, Permit, Policy, Request};
@@ -28,6 +28,8 @@ pub struct Plan {
     pub rule: String,
     /// What only one at a time may do of it.
     pub exclusive: Option<Exclusive>,
+    /// How much memory it takes while it waits, about.
+    pub bytes: usize,
     /// Starts it.
     pub run: Box<dyn FnOnce(Context) -> Running + Send>,
 }
@@ -63,7 +65,7 @@ pub fn raw(command: &UnsafeCommand, policy: &Policy, limits: &CommandLimits) -> 
         None => unsafe_executor::shell(command)?,
     };
     let run = Box::new(move |context| unsafe_executor::start(prepared, context));
-    Ok(Plan { time, note, rule, exclusive: None, run })
+    Ok(Plan { time, note, rule, exclusive: None, bytes: weight::of_raw(command), run })
 }
 
 /// Plans a script.
@@ -73,7 +75,7 @@ pub fn script(script: &Script, policy: &Policy, limits: &CommandLimits) -> Resul
     let Permit { rule, .. } = policy.decide(&Request::Script(script.into()))?;
     let prepared = unsafe_executor::script(script)?;
     let run = Box::new(move |context| unsafe_executor::start(prepared, context));
-    Ok(Plan { time, note, rule, exclusive: Some(Exclusive::Scripts), run })
+    Ok(Plan { time, note, rule, exclusive: Some(Exclusive::Scripts), bytes: weight::of_script(script), run })
 }
 
 /// Whether it can be a command's id.
