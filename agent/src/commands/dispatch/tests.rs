@@ -56,6 +56,28 @@ async fn as_many_run_as_there_are_places_and_the_rest_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_command_hears_when_its_own_answer_has_left() {
+    let (mut dispatcher, mut outbox) = (Dispatcher::new(2), outbox(9));
+    let (sender, receipts) = std::sync::mpsc::channel();
+    for id in ["left", "lost"] {
+        let sender = sender.clone();
+        let start = move |stop, receipt| {
+            sender.send(receipt).unwrap();
+            done(stop)
+        };
+        dispatcher.enqueue(Job { start: Box::new(start), ..job(id, 10, done) });
+    }
+    start(&mut dispatcher, &mut outbox);
+    let [left, lost]: [Receipt; 2] = [receipts.recv().unwrap(), receipts.recv().unwrap()];
+    let room = dispatcher.next().await.room.unwrap();
+    outbox.push_reserved(room, b"answer".to_vec()).unwrap();
+    outbox.pop().unwrap().delivery.unwrap().written();
+    assert!(left.written().await);
+    drop(dispatcher.next().await.room);
+    assert!(!lost.written().await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_only_one_at_a_time_may_do_waits_in_the_queue_and_is_passed_there() {
     let (mut dispatcher, mut outbox) = (Dispatcher::new(2), outbox(9));
     for job in [packages("p1", done), packages("p2", done), job("read", 10, done), packages("p3", done)] {
