@@ -4,7 +4,7 @@
 //! so a host that does not read, or a service that does not listen, holds up nothing but itself.
 //!
 //! - [`detect`]: which port is ours, and why the others are not
-//! - [`outbox`]: what waits to be written
+//! - [`outbox`]: what waits to be written; [`receipt`]: that it was
 //! - `task`: finding, losing and finding a port again; `session`: one open port; `exchange`: the channels between
 //! - `linux`: system calls
 
@@ -15,6 +15,7 @@ mod error;
 mod event;
 mod exchange;
 pub mod outbox;
+pub mod receipt;
 mod session;
 mod task;
 
@@ -34,7 +35,8 @@ pub use detect::{BorrowPolicy, DeviceRoots};
 pub use endpoint::{Endpoint, ParseEndpointError};
 pub use error::{Holder, LinkError};
 pub use event::{LinkEvent, NotSent, PortDescription};
-pub use outbox::{Lane, Outbox, OutboxLimits, Reservation};
+pub use outbox::{Lane, Outbox, OutboxLimits, Reservation, Unwritten};
+pub use receipt::{Delivery, Receipt};
 
 use exchange::{Directions, Exchange, Outgoing};
 use task::LinkTask;
@@ -285,8 +287,8 @@ impl VirtioSerial {
             return;
         }
         let Ok(permit) = self.lines.try_reserve() else { return };
-        if let Some((lane, line)) = self.outbox.pop() {
-            permit.send(Outgoing { lane, attachment: self.attachment, line });
+        if let Some(unwritten) = self.outbox.pop() {
+            permit.send(Outgoing { unwritten, attachment: self.attachment });
         }
         if self.wanted_room.is_some_and(|bytes| self.outbox.can_reserve(bytes)) {
             self.wanted_room = None;

@@ -19,7 +19,7 @@ pub struct MachineFacts {
     pub hostname: Option<String>,
 }
 
-/// Who the agent says it is, for as long as the process lives.
+/// Who the agent says it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The machine.
@@ -28,7 +28,7 @@ pub struct Identity {
     pub vm_id_origin: &'static str,
     /// The boot.
     pub boot_id: String,
-    /// This process.
+    /// This process, on this machine: a clone of the machine has another, as it has after a snapshot was restored.
     pub session_id: String,
     /// The host name.
     pub hostname: String,

@@ -11,6 +11,7 @@ pub mod commands;
 pub mod communication;
 pub mod config;
 pub mod diagnose;
+pub mod generation;
 pub mod identity;
 pub mod logging;
 pub mod panics;

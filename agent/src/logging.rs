@@ -63,6 +63,11 @@ impl FormatTime for Wall {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "only tests call it")]
 pub(crate) fn logged(work: impl FnOnce()) -> String {
+    // Where one subscriber is alone, tracing asks the thread that reaches a line first whether it listens, and takes its no for all
+    // threads. The other tests' threads do not listen.
+    static ANOTHER: std::sync::LazyLock<tracing::Dispatch> =
+        std::sync::LazyLock::new(|| tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default()));
+    std::sync::LazyLock::force(&ANOTHER);
     let file = tempfile::NamedTempFile::new().unwrap();
     let writer = std::sync::Arc::new(file.reopen().unwrap());
     let subscriber =

@@ -13,7 +13,7 @@ use infini_protocol::ErrorCode;
 use infini_protocol::agent::{AgentBody, AgentMessage};
 use infini_protocol::encode::agent_line;
 use infini_protocol::host::CommandName;
-use tokio::time::{Interval, MissedTickBehavior, interval_at};
+use tokio::time::{Interval, MissedTickBehavior, interval_at, timeout};
 
 use crate::auth::Authenticator;
 use crate::auth::audit::AuditFile;
@@ -24,8 +24,11 @@ use crate::commands::golden_image::OwnFiles;
 use crate::commands::intake::{Request, Requests};
 use crate::commands::outcome::CommandError;
 use crate::commands::policy::Policy;
+use crate::commands::process_runner::GRACE;
 use crate::communication::{Lane, LinkEvent, NotSent, VirtioSerial};
 use crate::config::{Config, Loaded};
+use crate::generation::GenerationWatch;
+use crate::identity::random_id;
 use crate::supervisor::{Order, Supervisor};
 use phase_log::PhaseLog;
 pub use scripts_mark::ScriptsMark;
@@ -36,6 +39,12 @@ const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
 
 /// How long commands may take to answer at the agent's end, once they know of it.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
+/// How long the agent waits at its end for its commands' processes: their grace, and what a kill takes. Its own end kills the rest.
+const LAST_PROCESSES: Duration = Duration::from_secs(3);
+
+/// How long the agent waits at its end for the disk to have the audit.
+const LAST_SYNC: Duration = Duration::from_secs(5);
 
 /// How long the agent listens at its end for what the host sent before it could know of that: while more comes, and at most.
 const LATECOMERS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
@@ -70,6 +79,7 @@ pub struct InfiniService {
     phase_log: PhaseLog,
     supervisor: Supervisor,
     clock_watch: Option<ClockWatch>,
+    generation_watch: Option<GenerationWatch>,
     reload: Reload,
     ticker: Interval,
 }
@@ -106,6 +116,7 @@ enum Event {
     Answer(Option<Answer>),
     Intake(Request),
     ClockSet(io::Result<()>),
+    NewGeneration(io::Result<()>),
     Order(Order),
     SampleDue,
     Tick,
@@ -117,6 +128,11 @@ impl InfiniService {
     pub fn new(parts: Parts) -> Self {
         let clock_watch = ClockWatch::start()
             .inspect_err(|error| tracing::warn!(%error, "cannot see when the clock is set; hosts learn it with the next message"))
+            .ok();
+        let generation_watch = GenerationWatch::start()
+            .inspect_err(
+                |error| tracing::warn!(%error, "cannot see when this machine is cloned or brought back to a snapshot"),
+            )
             .ok();
         let ticker = ticker(&parts.loaded.config, &parts.supervisor);
         let mut machine = parts.machine;
@@ -135,6 +151,7 @@ impl InfiniService {
             phase_log: PhaseLog::new(),
             supervisor: parts.supervisor,
             clock_watch,
+            generation_watch,
             reload: parts.reload,
             ticker,
         }
@@ -164,7 +181,15 @@ impl InfiniService {
         self.supervisor.stopping();
         self.answer_latecomers().await;
         self.end_commands().await;
-        self.communication.shutdown(FLUSH_DEADLINE).await;
+        let gone = timeout(LAST_PROCESSES, self.command_executor.end_programs(GRACE));
+        let ((), gone) = tokio::join!(self.communication.shutdown(FLUSH_DEADLINE), gone);
+        if gone.is_err() {
+            tracing::warn!("processes of commands are left at the end of the agent");
+        }
+        let mut audit = self.command_executor.into_audit();
+        if timeout(LAST_SYNC, tokio::task::spawn_blocking(move || audit.sync())).await.is_err() {
+            tracing::warn!("the disk does not answer; the last lines of the audit may not survive a power loss");
+        }
         tracing::info!("stopped");
     }
 
@@ -173,7 +198,7 @@ impl InfiniService {
         let (quiet, most) = LATECOMERS;
         let end = tokio::time::Instant::now() + most;
         while tokio::time::Instant::now() < end {
-            match tokio::time::timeout(quiet, self.communication.next_event()).await {
+            match timeout(quiet, self.communication.next_event()).await {
                 Ok(event) => self.link_event(event),
                 Err(_) => return,
             }
@@ -207,12 +232,19 @@ impl InfiniService {
                 None => std::future::pending().await,
             }
         };
+        let new_generation = async {
+            match &self.generation_watch {
+                Some(watch) => watch.is_another().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             event = self.communication.next_event() => Event::Link(event),
             sample = self.collector.next_sample() => Event::Sample(Box::new(sample)),
             answer = self.command_executor.next() => Event::Answer(answer),
             request = self.intake.next() => Event::Intake(request),
             result = clock_set => Event::ClockSet(result),
+            result = new_generation => Event::NewGeneration(result),
             order = self.supervisor.next_order() => Event::Order(order),
             () = sleep_until(self.machine.sample_due()) => Event::SampleDue,
             _ = self.ticker.tick() => Event::Tick,
@@ -232,6 +264,18 @@ impl InfiniService {
             Event::ClockSet(Err(error)) => {
                 tracing::warn!(%error, "no longer see when the clock is set");
                 self.clock_watch = None;
+            }
+            Event::NewGeneration(Ok(())) => {
+                let session_id = random_id();
+                tracing::warn!(
+                    session_id,
+                    "this machine was cloned or brought back to a snapshot; a new session begins"
+                );
+                self.decide(Input::NewGeneration { session_id });
+            }
+            Event::NewGeneration(Err(error)) => {
+                tracing::warn!(%error, "no longer see when this machine is cloned or brought back to a snapshot");
+                self.generation_watch = None;
             }
             Event::Order(Order::Stop) => self.decide(Input::Stop),
             Event::Order(Order::Reload) => self.reload(),

@@ -158,9 +158,7 @@ fn scripts_are_asked_for_once_a_boot_and_again_only_where_some_were_left_behind(
     assert!(wants_scripts(&mut host));
     host.send(&given);
     assert_eq!(script_end(&mut host).execution_id, "ran");
-    while !mark.exists() {
-        std::thread::yield_now();
-    }
+    appears(&mark);
     agent.signal("KILL");
     drop((agent, host));
 
@@ -225,4 +223,47 @@ fn the_agents_end_answers_what_runs() {
     host.round_trip();
     agent.signal("TERM");
     assert_eq!(response(&mut host).error_code, Some(ErrorCode::ShuttingDown));
+}
+
+#[test]
+fn the_agents_end_leaves_what_runs_its_grace() {
+    let (guest, mut agent, mut host) = start(RAW);
+    let (began, tidied) = (guest.path("began"), guest.path("tidied"));
+    let line = format!(
+        "trap 'sleep 0.5; touch {}; exit' TERM; touch {}; while :; do sleep 1000 & wait; done",
+        tidied.display(),
+        began.display()
+    );
+    host.send(&raw("1", &line));
+    appears(&began);
+    agent.signal("TERM");
+    assert_eq!(response(&mut host).error_code, Some(ErrorCode::ShuttingDown));
+    assert!(agent.child.wait().unwrap().success());
+    assert!(tidied.exists(), "it was killed before it had tidied up");
+}
+
+#[test]
+fn what_ignores_the_agents_end_is_killed() {
+    let (guest, mut agent, mut host) = start(RAW);
+    let began = guest.path("began");
+    let line =
+        format!("trap '' TERM; echo $$ >{0}.part; mv {0}.part {0}; while :; do sleep 1000; done", began.display());
+    host.send(&raw("1", &line));
+    appears(&began);
+    let pid = std::fs::read_to_string(&began).unwrap();
+    agent.signal("TERM");
+    let answer = response(&mut host);
+    assert_eq!(
+        (answer.error_code, answer.ended),
+        (Some(ErrorCode::ShuttingDown), Some(Ended::Cancelled)),
+        "{answer:?}"
+    );
+    assert!(agent.child.wait().unwrap().success());
+    assert!(!std::path::Path::new("/proc").join(pid.trim()).exists(), "{pid} is left");
+}
+
+fn appears(path: &std::path::Path) {
+    while !path.exists() {
+        std::thread::yield_now();
+    }
 }

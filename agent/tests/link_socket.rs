@@ -46,6 +46,36 @@ async fn lines_go_both_ways_over_a_listening_socket() {
 }
 
 #[tokio::test]
+async fn an_answer_has_left_when_its_last_byte_is_written_and_not_before() {
+    const LINE: usize = 1 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let (mut link, path) = listening(folder.path());
+    opened(&mut link).await;
+    let mut host = UnixStream::connect(&path).await.unwrap();
+    attached(&mut link).await;
+    let room = link.reserve(LINE).unwrap();
+    let receipt = room.receipt();
+    let mut line = vec![b'a'; LINE];
+    line[LINE - 1] = b'\n';
+    link.send_reserved(room, line).unwrap();
+    let mut begin = vec![0; 1000];
+    while_running(&mut link, host.read_exact(&mut begin)).await.unwrap();
+    // The socket holds a part of it alone, and so long as nobody reads the rest it has not left, whatever else happens meanwhile.
+    host.write_all(b"{}\n").await.unwrap();
+    until(&mut link, |event| matches!(event, LinkEvent::Line { .. }).then_some(())).await;
+    tokio::select! {
+        biased;
+        _ = receipt.written() => panic!("it has not left"),
+        () = tokio::task::yield_now() => {}
+    }
+    let mut rest = vec![0; LINE - begin.len()];
+    while_running(&mut link, host.read_exact(&mut rest)).await.unwrap();
+    assert!(while_running(&mut link, receipt.written()).await);
+    let lost = link.reserve(LINE).unwrap().receipt();
+    assert!(!lost.written().await, "nobody answers");
+}
+
+#[tokio::test]
 async fn the_socket_is_private_and_leaves_no_file() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();

@@ -110,13 +110,10 @@ impl Vm {
         self.run(&format!("kill -KILL {}", program.pid)).await.map(drop)
     }
 
-    /// Reboots the guest from inside and waits until it answers again.
-    pub async fn reboot(&mut self) -> anyhow::Result<()> {
-        // The channel may close before the line's end is known.
-        let request = self.try_run_for(LINE_DEADLINE, "systemctl reboot");
+    /// Waits until the guest, which somebody has told to reboot, answers again.
+    pub async fn rebooted(&mut self) -> anyhow::Result<()> {
         let booted = self.control.boot_after(Some(&self.boot_id));
-        let both = async { tokio::join!(request, booted).1 };
-        let id = timeout(BOOT_DEADLINE, both).await.context("the guest did not come back from its reboot")??;
+        let id = timeout(BOOT_DEADLINE, booted).await.context("the guest did not come back from its reboot")??;
         self.boot_id = id;
         Ok(())
     }

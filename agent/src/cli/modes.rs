@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use infini_protocol::agent::{AgentBody, AgentMessage, Metrics};
 use infini_protocol::encode::agent_line;
@@ -32,7 +32,7 @@ use crate::commands::policy::{Asking, Judge, Policy};
 use crate::commands::process_runner::Runner;
 use crate::commands::service_control;
 use crate::commands::stop::Stop;
-use crate::communication::{BorrowPolicy, LinkSettings, VirtioSerial};
+use crate::communication::{BorrowPolicy, LinkSettings, Receipt, VirtioSerial};
 use crate::config::settings::SETTINGS;
 use crate::config::{Auth, Config, ConfigError, DEFAULT_FILE, Layers, Loaded};
 use crate::diagnose;
@@ -255,12 +255,10 @@ fn serve(start: Start, loaded: Loaded) -> u8 {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let result = runtime().and_then(|runtime| {
-        runtime.block_on(async {
-            let reload_level = move |loaded: &Loaded| log_level.set(loaded.config.log.level);
-            InfiniService::new(assemble(start, loaded, reload_level)?).run().await;
-            Ok(())
-        })
+    let result = run_to_its_end(async {
+        let reload_level = move |loaded: &Loaded| log_level.set(loaded.config.log.level);
+        InfiniService::new(assemble(start, loaded, reload_level)?).run().await;
+        Ok(())
     });
     match result {
         Ok(()) => EXIT_OK,
@@ -269,6 +267,17 @@ fn serve(start: Start, loaded: Loaded) -> u8 {
             EXIT_FAILURE
         }
     }
+}
+
+/// How long the agent waits at its end for threads that still read something.
+const LAST_THREADS: Duration = Duration::from_millis(500);
+
+/// Runs the agent. What still reads a disk or a network file system that does not answer has no part in its end.
+fn run_to_its_end(agent: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    let runtime = runtime()?;
+    let result = runtime.block_on(agent);
+    runtime.shutdown_timeout(LAST_THREADS);
+    result
 }
 
 /// Starts the parts of the agent.
@@ -345,6 +354,7 @@ fn context(config: &Config, boot_id: &str, intake: Intake, own: OwnFiles) -> Con
     let changes = TransientRunner::new(config.state_dir.join("change"), boot_id, binary);
     Context {
         origin: Arc::new(Origin::nobody()),
+        receipt: Receipt::default(),
         stop: Stop::never(),
         programs: Arc::new(Runner::new()),
         packages: Arc::new(Packages::new(Arc::new(changes))),
@@ -380,6 +390,21 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_that_hangs_does_not_keep_the_agent_from_ending() {
+        let (let_go, hangs) = std::sync::mpsc::channel::<()>();
+        let (ended, end) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let agent = async {
+                tokio::task::spawn_blocking(move || hangs.recv());
+                Ok(())
+            };
+            ended.send(run_to_its_end(agent).is_ok()).unwrap();
+        });
+        assert_eq!(end.recv_timeout(LAST_THREADS * 40), Ok(true), "it waits for a thread that hangs");
+        drop(let_go);
+    }
 
     #[test]
     fn only_a_file_that_is_not_there_means_the_defaults() {

@@ -22,9 +22,10 @@ use super::policy::Judge;
 use super::process_runner::ProgramRunner;
 use super::service_control::ServiceManager;
 use super::stop::Stop;
-use super::validation::{PackageName, Pid, ServiceName, UserName};
+use super::validation::{PackageName, Pid, ServiceName};
 use crate::collector::SystemMetricsProvider;
 use crate::collector::linux::Roots;
+use crate::communication::Receipt;
 use crate::panics::contain;
 
 /// What an action does to the machine.
@@ -141,8 +142,6 @@ pub enum Target {
     AnyPackage,
     /// A process.
     Process(Pid),
-    /// A user.
-    User(UserName),
 }
 
 /// What only one command at a time may do. The next one waits in the queue, and others pass it there: in one of the places it would
@@ -228,6 +227,8 @@ pub struct Context {
     pub origin: Arc<Origin>,
     /// When and why it must end.
     pub stop: Stop,
+    /// Hears when its answer has left.
+    pub receipt: Receipt,
     /// The one place that starts programs.
     pub programs: Arc<dyn ProgramRunner>,
     /// Whose turn it is to change packages, and where such changes run.

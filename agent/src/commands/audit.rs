@@ -1,7 +1,8 @@
 //! The audit: a line for every command when it is decided and one when it ended, each carrying the hash of the one before.
 //!
-//! The files are `audit/commands.NNNNNNNN.log` of the state directory. Lines are appended before the command starts; the disk is
-//! waited for only where a file ends and when the agent stops, so a power loss may cost the last lines, and a crash of the agent none.
+//! The files are `audit/commands.NNNNNNNN.log` of the state directory. Lines are appended before the command starts. Where a file ends, a
+//! thread brings it to the disk; waited for is the disk only when the agent stops. So a power loss may cost the last lines, right after
+//! a file has ended those of two, and a crash of the agent none.
 
 mod chain;
 mod entry;
@@ -122,7 +123,7 @@ impl Audit {
         Some(head_event(EventSeverity::Warn, message.to_owned(), &head))
     }
 
-    /// Brings all to the disk and gives the last head, for the host.
+    /// Nothing comes any more: gives the last head, for the host.
     pub fn stop(&mut self, now: Timestamp) -> Option<AgentEvent> {
         if self.is_over {
             return None;
@@ -130,15 +131,17 @@ impl Audit {
         if self.trouble.is_some() {
             let _ = self.recover(now);
         }
-        let head = self.head()?;
+        let head = self.head().filter(|head| head.line > 0)?;
+        Some(head_event(EventSeverity::Info, "the agent stops; the audit ends here".to_owned(), &head))
+    }
+
+    /// Brings all to the disk, which may take its time.
+    pub fn sync(&mut self) {
         // Where nothing was ever written there is nothing to lose.
-        if head.line > 0
-            && let Err(error) = self.files.sync()
-        {
+        let has_lines = !self.is_over && self.line() > 0;
+        if has_lines && let Err(error) = self.files.sync() {
             tracing::warn!(%error, "the last lines of the audit may not survive a power loss");
         }
-        (head.line > 0)
-            .then(|| head_event(EventSeverity::Info, "the agent stops; the audit ends here".to_owned(), &head))
     }
 
     /// The last line; nothing before the folder could be read.

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::action::{Action, Context, Running, fields};
 use super::health::value;
 use super::outcome::{CommandError, Outcome};
+use super::validation::MountPoint;
 
 /// What can be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -36,7 +37,7 @@ pub enum CleanupTarget {
 /// `DiskCleanup`.
 #[derive(Debug, Deserialize)]
 struct DiskCleanup {
-    drive: PathBuf,
+    drive: MountPoint,
     targets: Vec<CleanupTarget>,
 }
 
@@ -53,7 +54,8 @@ struct AutoOptimizeDisk {}
 /// Makes a `DiskCleanup`.
 ///
 /// # Errors
-/// `INVALID_PARAMETERS` where a field is missing or a target is unknown. Whether the drive is one is found out when it runs.
+/// `INVALID_PARAMETERS` where a field is missing, the drive is no mount point's path, or a target is unknown. Whether something is mounted
+/// there is found out when it runs.
 pub fn disk(command: &SafeCommand) -> Result<Box<dyn Action>, CommandError> {
     fields::<DiskCleanup>(command)
 }
@@ -118,7 +120,7 @@ impl Step {
 
 impl Action for DiskCleanup {
     fn run(self: Box<Self>, context: Context) -> Running {
-        Box::pin(async move { Outcome::from(clean(&context, Some(self.drive), self.targets).await) })
+        Box::pin(async move { Outcome::from(clean(&context, Some(self.drive.as_str().into()), self.targets).await) })
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::action::{Exclusive, Running};
 use super::outcome::{CommandError, Outcome};
 use super::stop::{Stop, StopOrder, StopReason};
-use crate::communication::Reservation;
+use crate::communication::{Receipt, Reservation};
 
 /// How long a command that must end may take to say what it has so far. It fits into what is left between the agent's deadline and the
 /// host's, which is at least a tenth of a second.
@@ -25,8 +25,10 @@ pub struct Job {
     pub deadline: Instant,
     /// What only one at a time may do of it.
     pub exclusive: Option<Exclusive>,
-    /// Starts it.
-    pub start: Box<dyn FnOnce(Stop) -> Running + Send>,
+    /// How much memory it takes while it waits, about.
+    pub bytes: usize,
+    /// Starts it, with what tells it to end and what hears when its answer has left.
+    pub start: Box<dyn FnOnce(Stop, Receipt) -> Running + Send>,
 }
 
 /// What the answer to a command needs to know of it.
@@ -58,6 +60,15 @@ pub struct Ended {
     pub outcome: Outcome,
     /// Room for its answer; absent where it never began.
     pub room: Option<Reservation>,
+}
+
+/// What waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// How many.
+    pub count: usize,
+    /// How much memory they take, about.
+    pub bytes: usize,
 }
 
 /// A command that runs.
@@ -93,10 +104,11 @@ impl Dispatcher {
         self.most_running = most;
     }
 
-    /// How many commands wait, or scripts.
+    /// The commands that wait, or the scripts.
     #[must_use]
-    pub fn waiting(&self, are_scripts: bool) -> usize {
-        self.waiting.iter().filter(|job| job.ticket.is_script == are_scripts).count()
+    pub fn waiting(&self, are_scripts: bool) -> Waiting {
+        let jobs = self.waiting.iter().filter(|job| job.ticket.is_script == are_scripts);
+        jobs.fold(Waiting::default(), |sum, job| Waiting { count: sum.count + 1, bytes: sum.bytes + job.bytes })
     }
 
     /// Whether nothing runs and nothing waits.
@@ -108,7 +120,7 @@ impl Dispatcher {
     /// Whether a script runs or waits.
     #[must_use]
     pub fn has_scripts(&self) -> bool {
-        self.waiting(true) > 0 || self.running.iter().any(|active| active.ticket.is_script)
+        self.waiting(true).count > 0 || self.running.iter().any(|active| active.ticket.is_script)
     }
 
     /// How many run.
@@ -147,7 +159,7 @@ impl Dispatcher {
         let (order, stop) = Stop::at(job.deadline);
         self.started += 1;
         let (number, reporter) = (self.started, self.reporter.clone());
-        let running = (job.start)(stop.clone());
+        let running = (job.start)(stop.clone(), room.receipt());
         tokio::spawn(async move {
             let outcome = attend(running, &stop).await;
             // Whoever listened has ended, and with it the need for an answer.

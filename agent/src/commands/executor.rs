@@ -2,10 +2,11 @@
 
 mod entries;
 mod gate;
-mod plan;
+pub(super) mod plan;
 mod record;
 mod scripts;
 mod unheard;
+pub(super) mod weight;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +24,10 @@ use super::ids::{Digest, Ids, Known};
 use super::outcome::{CommandError, Outcome};
 use super::package_management::{Adopted, Unanswered};
 use super::policy::Policy;
+use super::safe_executor;
 use super::stop::Stop;
 use crate::clock;
-use crate::communication::Reservation;
+use crate::communication::{Receipt, Reservation};
 use crate::config::Config;
 use gate::Gate;
 use plan::{Plan, Refusal};
@@ -33,6 +35,9 @@ pub use unheard::Unheard;
 
 /// How many commands may wait for a place.
 const MOST_WAITING: usize = 100;
+
+/// How much memory those that wait may take, and the same again the scripts: twice what the longest line holds.
+const MOST_WAITING_BYTES: usize = 2 << 20;
 
 /// A command of the host, well signed and well formed.
 #[derive(Clone, Debug, PartialEq)]
@@ -165,37 +170,45 @@ impl CommandExecutor {
 
     fn plan(&self, work: &Work) -> Result<Plan, Refusal> {
         let plan = match work {
-            Work::Safe(command) => plan::safe(command, &self.policy, &self.limits, &self.context.roots)?,
+            Work::Safe(command) => safe_executor::plan(command, &self.policy, &self.limits, &self.context.roots)?,
             Work::Raw(command) => plan::raw(command, &self.policy, &self.limits)?,
         };
-        self.check_queue(false, MOST_WAITING)?;
+        self.check_queue(false, MOST_WAITING, plan.bytes)?;
         Ok(plan)
     }
 
     fn plan_script(&self, script: &Script) -> Result<Plan, Refusal> {
         let plan = plan::script(script, &self.policy, &self.limits)?;
-        self.check_queue(true, scripts::MOST_WAITING)?;
+        self.check_queue(true, scripts::MOST_WAITING, plan.bytes)?;
         Ok(plan)
     }
 
-    fn check_queue(&self, of_scripts: bool, most: usize) -> Result<(), CommandError> {
-        if self.dispatcher.waiting(of_scripts) < most {
-            return Ok(());
-        }
+    fn check_queue(&self, of_scripts: bool, most: usize, bytes: usize) -> Result<(), CommandError> {
+        let waiting = self.dispatcher.waiting(of_scripts);
         let what = if of_scripts { "scripts" } else { "commands" };
-        let sentence = format!("{most} {what} wait already; send this one again when some are answered");
+        let sentence = if waiting.count >= most {
+            format!("{most} {what} wait already; send this one again when some are answered")
+        } else if waiting.bytes + bytes > MOST_WAITING_BYTES {
+            let (all, most) = ((waiting.bytes + bytes) >> 10, MOST_WAITING_BYTES >> 10);
+            format!(
+                "with this one the {what} that wait would take {all} KiB, and {most} KiB are the most; \
+                 send it again when some are answered, or make it smaller"
+            )
+        } else {
+            return Ok(());
+        };
         Err(CommandError::new(ErrorCode::ResourceLimit, sentence))
     }
 
     fn enqueue(&mut self, ticket: Ticket, origin: Origin, plan: Plan) {
         let deadline = ticket.received + plan.time;
         let context = self.context.of(Arc::new(origin));
-        let (note, exclusive) = (plan.note, plan.exclusive);
-        let start = move |stop: Stop| -> super::action::Running {
-            let running = (plan.run)(context.stopping_at(stop));
+        let (note, exclusive, bytes) = (plan.note, plan.exclusive, plan.bytes);
+        let start = move |stop: Stop, receipt: Receipt| -> super::action::Running {
+            let running = (plan.run)(Context { stop, receipt, ..context });
             Box::pin(async move { with_note(running.await, note) })
         };
-        self.dispatcher.enqueue(Job { ticket, deadline, exclusive, start: Box::new(start) });
+        self.dispatcher.enqueue(Job { ticket, deadline, exclusive, bytes, start: Box::new(start) });
     }
 
     /// Takes scripts, to run one after another in this order. Gives the answers of those that do not run.
@@ -245,9 +258,9 @@ impl CommandExecutor {
         self.ids.accepted(&origin.id, origin.payload);
         let ticket = Ticket { name, received: origin.received, is_script: false };
         let context = self.context.of(origin);
-        let start = move |stop: Stop| resume(context.stopping_at(stop));
+        let start = move |stop: Stop, receipt: Receipt| resume(Context { stop, receipt, ..context });
         let exclusive = Some(Exclusive::Packages);
-        self.dispatcher.enqueue(Job { ticket, deadline, exclusive, start: Box::new(start) });
+        self.dispatcher.enqueue(Job { ticket, deadline, exclusive, bytes: 0, start: Box::new(start) });
     }
 
     /// Waits for the next command that is over. Gives its answer, unless the next process of the agent gives it. Nothing is lost when the
@@ -301,9 +314,20 @@ impl CommandExecutor {
         ended.into_iter().map(|ended| self.answer(ended)).collect()
     }
 
-    /// Nothing comes any more: the audit is brought to the disk, and the host hears where it ends.
+    /// Kills after `grace` what is left of the programs of commands that had to end, and waits until all of it is gone.
+    pub fn end_programs(&self, grace: Duration) -> impl Future<Output = ()> + Send + use<> {
+        self.context.programs.end(grace)
+    }
+
+    /// Nothing comes any more: the host hears where the audit ends.
     pub fn close(&mut self) -> Option<AgentEvent> {
         self.audit.stop(clock::now())
+    }
+
+    /// The audit, to be brought to the disk when all else is over.
+    #[must_use]
+    pub fn into_audit(self) -> Audit {
+        self.audit
     }
 
     /// Whether nothing runs and nothing waits.

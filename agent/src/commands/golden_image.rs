@@ -212,7 +212,7 @@ fn outcome(steps: &[Done], shutdown_after: bool) -> Result<Outcome, CommandError
     let failed: Vec<&str> = steps.iter().filter(|step| !step.success).map(|step| step.name).collect();
     let mut data = json!({ "steps": value(&steps)? });
     if shutdown_after {
-        data["shutdown_in_seconds"] = power::DELAY.as_secs().into();
+        data["shutdown_in_seconds"] = power::LATEST.as_secs().into();
     }
     if failed.is_empty() {
         return Ok(Outcome::data(data));

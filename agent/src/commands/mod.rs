@@ -21,6 +21,7 @@ pub mod policy;
 pub mod power;
 pub mod process_control;
 pub mod process_runner;
+mod safe_executor;
 pub mod security;
 pub mod service_control;
 pub mod stop;

@@ -31,7 +31,7 @@ pub use change_runner::{ChangeRunner, PlainRunner, Unanswered};
 pub use change_runner::{TransientRunner, keep};
 use manager::{Change, Package, PackageManager};
 use query::Found;
-use words::SearchWords;
+pub use words::SearchWords;
 
 use super::action::{Action, Context, Exclusive, Running, Target, fields};
 use super::outcome::{CommandError, Outcome};

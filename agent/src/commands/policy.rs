@@ -37,11 +37,17 @@ pub use request::{AGENT_USER, ProcessFacts, RAW_COMMAND, RawCommand, RawScript, 
 pub use rule::Rule;
 pub use wire::NO_ADMIN;
 
-/// The agent's own service.
-const AGENT_SERVICE: &str = "infiniservice";
+/// The agent's own service, and the package that it comes in.
+const AGENT: &str = "infiniservice";
 
 /// The key that adds to the agent's own service.
 const PROTECTED_SERVICES: &str = "protected_services";
+
+/// The key that adds to the agent's own package.
+const PROTECTED_PACKAGES: &str = "protected_packages";
+
+/// The only action that takes a package away; the agent may well be replaced by another version.
+const REMOVAL: &str = "PackageRemove";
 
 /// The key that adds to the processes that are always protected.
 const PROTECTED_PROCESSES: &str = "protected_processes";
@@ -136,7 +142,7 @@ impl Policy {
     fn check_found(&self, request: &Request<'_>) -> Result<(), Denial> {
         let Some(permissions) = self.section(request.kind())? else { return Ok(()) };
         permissions.check_bans(request)?;
-        permissions.check_protection(&request.subjects())
+        permissions.check_protection(request.action(), &request.subjects())
     }
 
     /// The permissions that count for such commands; `None`: it may run without any.
@@ -170,7 +176,7 @@ impl Permissions {
         match request {
             Request::Action { name, kind: Kind::Read, subjects } => self.listed("reads", &self.reads, name, subjects),
             Request::Action { name, kind: Kind::Change, subjects } => {
-                self.check_protection(subjects)?;
+                self.check_protection(name, subjects)?;
                 self.listed("changes", &self.changes, name, subjects)
             }
             Request::Action { kind: Kind::Raw, .. } => self.raw_action(),
@@ -187,17 +193,13 @@ impl Permissions {
         }
     }
 
-    fn check_protection(&self, subjects: &[Subject]) -> Result<(), Denial> {
+    fn check_protection(&self, action: &str, subjects: &[Subject]) -> Result<(), Denial> {
         subjects.iter().try_for_each(|subject| match subject {
             Subject::Service { name, .. } => {
-                let names = subject.names_to_deny();
-                if names.iter().any(|name| name == AGENT_SERVICE) {
-                    return denied(PROTECTED_SERVICES, format!("{name} is the agent itself"));
-                }
-                match names.iter().any(|name| self.protected_services.matches(name)) {
-                    true => denied(PROTECTED_SERVICES, format!("the service {name} is protected")),
-                    false => Ok(()),
-                }
+                check_names(PROTECTED_SERVICES, &self.protected_services, subject, &format!("the service {name}"))
+            }
+            Subject::Package(name) if action == REMOVAL => {
+                check_names(PROTECTED_PACKAGES, &self.protected_packages, subject, &format!("the package {name}"))
             }
             Subject::Process { pid, facts } => self.check_process(pid.get(), facts.as_ref()),
             Subject::AnyService | Subject::Package(_) | Subject::AnyPackage | Subject::User(_) => Ok(()),
@@ -236,6 +238,18 @@ impl Permissions {
                 denied(DEFAULT, reason)
             }
         }
+    }
+}
+
+/// Whether a name is neither the agent's nor among those that `key` lists.
+fn check_names(key: &str, listed: &Patterns, subject: &Subject, what: &str) -> Result<(), Denial> {
+    let names = subject.names_to_deny();
+    if names.iter().any(|name| name == AGENT) {
+        return denied(key, format!("{what} is the agent itself"));
+    }
+    match names.iter().any(|name| listed.matches(name)) {
+        true => denied(key, format!("{what} is protected")),
+        false => Ok(()),
     }
 }
 

@@ -15,12 +15,11 @@ use infini_protocol::host::SafeCommand;
 use infini_protocol::metrics::{ProcessMetrics, ProcessStatus};
 use infini_protocol::{Finite, Text, Timestamp};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::action::{Action, Context, Read, Running, Target, fields};
+use super::action::{Action, Context, Running, Target, fields};
 use super::outcome::{CommandError, Outcome};
-use super::validation::Pid;
-use crate::collector::{ListLimits, SHORTEST_RATE, SystemMetricsProvider};
+use super::validation::{ListLimit, Pid};
+use crate::collector::{List, SHORTEST_RATE, SystemMetricsProvider};
 
 /// How many `ProcessTop` tells of where nobody says.
 const TOP: usize = 20;
@@ -28,13 +27,13 @@ const TOP: usize = 20;
 /// `ProcessList`: the heaviest first.
 #[derive(Debug, Deserialize)]
 struct ProcessList {
-    limit: Option<usize>,
+    limit: Option<ListLimit>,
 }
 
 /// `ProcessTop`.
 #[derive(Debug, Deserialize)]
 struct ProcessTop {
-    limit: Option<usize>,
+    limit: Option<ListLimit>,
     sort_by: Option<SortBy>,
 }
 
@@ -55,7 +54,7 @@ struct ProcessKill {
 /// Makes a `ProcessList`.
 ///
 /// # Errors
-/// `INVALID_PARAMETERS` where the limit is no number.
+/// `INVALID_PARAMETERS` where the limit is no number above 0.
 pub fn list(command: &SafeCommand) -> Result<Box<dyn Action>, CommandError> {
     fields::<ProcessList>(command)
 }
@@ -104,51 +103,64 @@ impl From<ProcessMetrics> for Entry {
     }
 }
 
-impl Read for ProcessList {
-    fn read(self: Box<Self>, context: &Context) -> Result<Value, CommandError> {
-        self.tell(|limit| measure(context, limit))
+impl Action for ProcessList {
+    fn run(self: Box<Self>, context: Context) -> Running {
+        listed(context, move |heaviest| self.choose(heaviest))
     }
 }
 
-impl Read for ProcessTop {
-    fn read(self: Box<Self>, context: &Context) -> Result<Value, CommandError> {
-        self.tell(|limit| measure(context, limit))
+impl Action for ProcessTop {
+    fn run(self: Box<Self>, context: Context) -> Running {
+        listed(context, move |heaviest| self.choose(heaviest))
     }
+}
+
+/// Gives that many of the heaviest processes.
+type Heaviest<'a> = &'a dyn Fn(usize) -> Result<List<ProcessMetrics>, CommandError>;
+
+/// Measures on a thread where waiting is allowed, and tells which processes were chosen.
+fn listed(
+    context: Context,
+    choose: impl FnOnce(Heaviest<'_>) -> Result<Outcome, CommandError> + Send + 'static,
+) -> Running {
+    Box::pin(async move {
+        let chosen = context.blocking(move |context| choose(&|limit| measure(context, limit))).await;
+        chosen.unwrap_or_else(Outcome::from)
+    })
 }
 
 impl ProcessList {
-    fn tell(
-        &self,
-        heaviest: impl FnOnce(usize) -> Result<Vec<ProcessMetrics>, CommandError>,
-    ) -> Result<Value, CommandError> {
-        entries(heaviest(self.limit.unwrap_or(ListLimits::MOST))?)
+    fn choose(&self, heaviest: Heaviest<'_>) -> Result<Outcome, CommandError> {
+        let limit = self.limit.map_or(ListLimit::MOST, ListLimit::get);
+        outcome(heaviest(limit)?, limit)
     }
 }
 
 impl ProcessTop {
-    fn tell(
-        &self,
-        heaviest: impl FnOnce(usize) -> Result<Vec<ProcessMetrics>, CommandError>,
-    ) -> Result<Value, CommandError> {
-        let limit = self.limit.unwrap_or(TOP);
+    fn choose(&self, heaviest: Heaviest<'_>) -> Result<Outcome, CommandError> {
+        let limit = self.limit.map_or(TOP, ListLimit::get);
         if self.sort_by != Some(SortBy::Memory) {
-            return entries(heaviest(limit)?);
+            return outcome(heaviest(limit)?, limit);
         }
         // The heaviest by memory may use no processor at all, so they are chosen among all.
         let mut all = heaviest(usize::MAX)?;
-        all.sort_by_key(|process| (Reverse(process.memory_kb), process.pid));
-        all.truncate(limit);
-        entries(all)
+        all.entries.sort_by_key(|process| (Reverse(process.memory_kb), process.pid));
+        all.entries.truncate(limit);
+        outcome(all, limit)
     }
 }
 
-fn entries(processes: Vec<ProcessMetrics>) -> Result<Value, CommandError> {
-    let entries: Vec<Entry> = processes.into_iter().map(Entry::from).collect();
-    serde_json::to_value(entries).map_err(|error| CommandError::new(ErrorCode::Internal, error.to_string()))
+/// A list that ends where the host wanted it to is whole; one that ends where every list does is not.
+fn outcome(processes: List<ProcessMetrics>, limit: usize) -> Result<Outcome, CommandError> {
+    let truncated = limit >= ListLimit::MOST && processes.total > processes.entries.len();
+    let entries: Vec<Entry> = processes.entries.into_iter().map(Entry::from).collect();
+    let data = serde_json::to_value(entries);
+    let data = data.map_err(|error| CommandError::new(ErrorCode::Internal, error.to_string()))?;
+    Ok(Outcome { truncated, ..Outcome::data(data) })
 }
 
 /// The heaviest processes, by what they use over a quarter of a second.
-fn measure(context: &Context, limit: usize) -> Result<Vec<ProcessMetrics>, CommandError> {
+fn measure(context: &Context, limit: usize) -> Result<List<ProcessMetrics>, CommandError> {
     let wait = || {
         thread::sleep(SHORTEST_RATE);
         Instant::now()
@@ -162,9 +174,9 @@ fn heaviest(
     limit: usize,
     now: Instant,
     wait: impl FnOnce() -> Instant,
-) -> Result<Vec<ProcessMetrics>, CommandError> {
+) -> Result<List<ProcessMetrics>, CommandError> {
     collector.collect_processes(now, 0)?;
-    Ok(collector.collect_processes(wait(), limit)?.entries)
+    Ok(collector.collect_processes(wait(), limit)?)
 }
 
 impl Action for ProcessKill {

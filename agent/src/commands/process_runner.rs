@@ -43,8 +43,8 @@ pub struct Program {
     pub grace: Duration,
 }
 
-/// For what nobody has said another time of.
-const GRACE: Duration = Duration::from_secs(2);
+/// For what nobody has said another time of, and for everything at the agent's end.
+pub const GRACE: Duration = Duration::from_secs(2);
 
 /// What a program reads from standard input.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -168,4 +168,10 @@ pub type RunningProgram = Pin<Box<dyn Future<Output = Result<Finished, StartErro
 pub trait ProgramRunner: Send + Sync {
     /// Runs a program until it ends or must end.
     fn run(&self, program: Program, stop: Stop) -> RunningProgram;
+
+    /// The agent ends: of what had to end before, whatever is left after `grace` is killed, its own grace notwithstanding. Waits until
+    /// nothing of it is left, which is at once where no real program was started.
+    fn end(&self, _grace: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(std::future::ready(()))
+    }
 }

@@ -18,6 +18,7 @@ use super::service_control;
 use super::stop::Stop;
 use super::system_bus::{Asked, BusError, SystemBus};
 use crate::collector::linux::{LinuxCollector, Roots, Space};
+use crate::communication::Receipt;
 
 /// The time that commands get.
 pub const TIME: Duration = Duration::from_secs(30);
@@ -152,6 +153,7 @@ impl TestMachine {
         };
         Context {
             origin: Arc::new(Origin::nobody()),
+            receipt: Receipt::default(),
             stop: Stop::at(Instant::now() + TIME).1,
             programs: Arc::new(self.programs.clone()),
             roots: Arc::new(roots),

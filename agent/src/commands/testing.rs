@@ -17,6 +17,7 @@ use super::service_control::{self, ServiceManager};
 use super::stop::{Stop, StopOrder};
 use crate::collector::SystemMetricsProvider;
 use crate::collector::linux::Roots;
+use crate::communication::Receipt;
 
 /// Starts nothing: answers from a table and remembers what it was to start.
 #[derive(Debug, Default)]
@@ -90,6 +91,7 @@ pub fn context(programs: Arc<FakePrograms>, services: Arc<dyn ServiceManager>) -
     let collector = Arc::new(|| -> Box<dyn SystemMetricsProvider> { unreachable!("nothing is measured here") });
     let context = Context {
         origin: Arc::new(Origin::nobody()),
+        receipt: Receipt::default(),
         stop,
         programs,
         packages: Arc::default(),

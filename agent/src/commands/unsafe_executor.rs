@@ -13,7 +13,7 @@ use super::action::{Context, Running};
 use super::outcome::CommandError;
 use super::policy::DirectProgram;
 use super::process_runner::{Account, Program, SCRIPT_PATH};
-use super::validation::UserName;
+use super::validation::{EnvironmentName, UserName};
 use crate::collector::linux::Roots;
 
 /// The shell where the host names none.
@@ -142,7 +142,7 @@ pub fn shell(command: &UnsafeCommand) -> Result<Prepared, CommandError> {
     let shell = Shell::named(command.shell.as_deref())?;
     let mut program = Program::new(shell.path()?, shell.line(&command.raw_command));
     for (name, value) in command.env_vars.iter().flatten() {
-        program.environment.push(variable(name, value)?);
+        program.environment.push(variable(&named(name)?, value)?);
     }
     around(program, command)
 }
@@ -177,7 +177,7 @@ pub fn script(script: &Script) -> Result<Prepared, CommandError> {
     let mut program = Program::new(shell.path()?, shell.script());
     program.script = Some(script.script_content.clone().into_bytes());
     for (name, value) in inputs(script)? {
-        program.environment.push(variable(&name, &value)?);
+        program.environment.push(variable(&named(&name)?, &value)?);
     }
     Ok(Prepared { run_as: script.run_as.as_deref().map(user).transpose()?, ..Prepared::new(program) })
 }
@@ -197,13 +197,13 @@ fn user(name: &str) -> Result<UserName, CommandError> {
     UserName::try_from(name.to_owned()).map_err(|error| invalid(error.to_string()))
 }
 
-fn variable(name: &str, value: &str) -> Result<(OsString, OsString), CommandError> {
-    let legal = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    if name.is_empty() || !name.chars().all(legal) || name.starts_with(|c: char| c.is_ascii_digit()) {
-        return Err(invalid(format!("{name:?} is no environment variable's name")));
-    }
-    no_nul(name, value)?;
-    Ok((name.into(), OsString::from_vec(value.into())))
+fn named(name: &str) -> Result<EnvironmentName, CommandError> {
+    EnvironmentName::try_from(name.to_owned()).map_err(|error| invalid(format!("{name:?}: {error}")))
+}
+
+fn variable(name: &EnvironmentName, value: &str) -> Result<(OsString, OsString), CommandError> {
+    no_nul(name.as_str(), value)?;
+    Ok((name.as_str().into(), OsString::from_vec(value.into())))
 }
 
 fn no_nul(what: &str, text: &str) -> Result<(), CommandError> {

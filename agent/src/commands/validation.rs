@@ -7,7 +7,7 @@ mod identity;
 mod package;
 mod service;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod text;
 
 use std::fmt;
@@ -91,7 +91,7 @@ name! {
 }
 
 name! {
-    /// Where a file system is mounted: an absolute path without detours. Whether one is mounted there is for the kernel to say.
+    /// Where a file system is mounted: an absolute path without detours, and without the slash that may end it. Whether one is mounted there is for the kernel to say.
     MountPoint, text::mount_point
 }
 
@@ -103,11 +103,6 @@ name! {
 name! {
     /// An environment variable's name.
     EnvironmentName, text::environment
-}
-
-name! {
-    /// What packages are searched for: a few words, no pattern, no option.
-    SearchQuery, text::query
 }
 
 /// A process's number.

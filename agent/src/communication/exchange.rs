@@ -3,7 +3,7 @@
 use tokio::sync::{mpsc, watch};
 
 use super::LinkEvent;
-use super::outbox::Lane;
+use super::outbox::{Lane, Unwritten};
 
 /// What the service wants of the link besides lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,12 +17,10 @@ pub struct Directions {
 /// A line on its way out.
 #[derive(Debug)]
 pub struct Outgoing {
-    /// The lane that it waited in.
-    pub lane: Lane,
+    /// The line and the lane that it waited in.
+    pub unwritten: Unwritten,
     /// The attachment of a host that it was meant for.
     pub attachment: u64,
-    /// The line with its `\n`.
-    pub line: Vec<u8>,
 }
 
 /// A line that is being written.
@@ -35,7 +33,7 @@ pub struct InFlight {
 impl InFlight {
     /// What is left of it.
     pub fn rest(&self) -> &[u8] {
-        &self.outgoing.line[self.written..]
+        &self.outgoing.unwritten.line[self.written..]
     }
 }
 
@@ -93,7 +91,7 @@ impl Exchange {
     fn attach(&mut self) {
         self.attachment += 1;
         match &mut self.in_flight {
-            Some(line) if line.outgoing.lane == Lane::Answer => line.written = 0,
+            Some(line) if line.outgoing.unwritten.lane == Lane::Answer => line.written = 0,
             _ => self.in_flight = None,
         }
     }
@@ -111,14 +109,16 @@ impl Exchange {
     pub fn wrote(&mut self, bytes: usize) {
         if let Some(line) = &mut self.in_flight {
             line.written += bytes;
-            if line.rest().is_empty() {
-                self.in_flight = None;
-            }
+        }
+        if let Some(line) = self.in_flight.take_if(|line| line.rest().is_empty())
+            && let Some(delivery) = line.outgoing.unwritten.delivery
+        {
+            delivery.written();
         }
     }
 
     fn start(&mut self, outgoing: Outgoing) {
-        let stale = outgoing.lane != Lane::Answer && outgoing.attachment != self.attachment;
+        let stale = outgoing.unwritten.lane != Lane::Answer && outgoing.attachment != self.attachment;
         if !stale {
             self.in_flight = Some(InFlight { outgoing, written: 0 });
         }

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::receipt::{Delivery, Receipt};
+
 /// Which queue a line waits in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
@@ -48,7 +50,7 @@ pub struct Outbox {
     limits: OutboxLimits,
     session: VecDeque<Vec<u8>>,
     session_bytes: usize,
-    answers: VecDeque<Vec<u8>>,
+    answers: VecDeque<(Vec<u8>, Option<Delivery>)>,
     answer_bytes: usize,
     promised: Arc<AtomicUsize>,
     metrics: VecDeque<Vec<u8>>,
@@ -57,15 +59,33 @@ pub struct Outbox {
     gap: u64,
 }
 
+/// A line that nobody has written yet.
+#[derive(Debug)]
+pub struct Unwritten {
+    /// The lane that it waited in.
+    pub lane: Lane,
+    /// The line with its `\n`.
+    pub line: Vec<u8>,
+    /// To be told when it is written; absent where nobody wants to hear of that.
+    pub delivery: Option<Delivery>,
+}
+
 /// Room in the answers lane that nobody else gets. Dropping it gives the room back.
 #[derive(Debug)]
 #[must_use = "dropping a reservation gives its room back"]
 pub struct Reservation {
+    room: Promise,
+    delivery: Delivery,
+}
+
+/// Bytes among those that are promised.
+#[derive(Debug)]
+struct Promise {
     bytes: usize,
     promised: Arc<AtomicUsize>,
 }
 
-impl Drop for Reservation {
+impl Drop for Promise {
     fn drop(&mut self) {
         self.promised.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -75,7 +95,13 @@ impl Reservation {
     /// How much room it holds.
     #[must_use]
     pub const fn bytes(&self) -> usize {
-        self.bytes
+        self.room.bytes
+    }
+
+    /// What hears when the answer that takes this room has left.
+    #[must_use]
+    pub fn receipt(&self) -> Receipt {
+        self.delivery.receipt()
     }
 }
 
@@ -103,7 +129,8 @@ impl Outbox {
             return None;
         }
         self.promised.fetch_add(bytes, Ordering::Relaxed);
-        Some(Reservation { bytes, promised: Arc::clone(&self.promised) })
+        let room = Promise { bytes, promised: Arc::clone(&self.promised) };
+        Some(Reservation { room, delivery: Delivery::default() })
     }
 
     /// Whether so many bytes can be promised.
@@ -123,11 +150,15 @@ impl Outbox {
     /// # Errors
     /// The line itself where there is no room.
     pub fn push_answer(&mut self, line: Vec<u8>) -> Result<(), Vec<u8>> {
+        self.push(line, None)
+    }
+
+    fn push(&mut self, line: Vec<u8>, delivery: Option<Delivery>) -> Result<(), Vec<u8>> {
         if line.len() > self.room() {
             return Err(line);
         }
         self.answer_bytes += line.len();
-        self.answers.push_back(line);
+        self.answers.push_back((line, delivery));
         Ok(())
     }
 
@@ -136,8 +167,9 @@ impl Outbox {
     /// # Errors
     /// The line itself where it is longer than what was reserved and the rest does not fit.
     pub fn push_reserved(&mut self, reservation: Reservation, line: Vec<u8>) -> Result<(), Vec<u8>> {
-        drop(reservation);
-        self.push_answer(line)
+        let Reservation { room, delivery } = reservation;
+        drop(room);
+        self.push(line, Some(delivery))
     }
 
     /// Takes a metrics line, at the cost of the oldest ones where the lane is full. A line longer than the lane is dropped itself.
@@ -161,18 +193,18 @@ impl Outbox {
     }
 
     /// The next line to write.
-    pub fn pop(&mut self) -> Option<(Lane, Vec<u8>)> {
+    pub fn pop(&mut self) -> Option<Unwritten> {
         if let Some(line) = self.session.pop_front() {
             self.session_bytes -= line.len();
-            return Some((Lane::Session, line));
+            return Some(Unwritten { lane: Lane::Session, line, delivery: None });
         }
-        if let Some(line) = self.answers.pop_front() {
+        if let Some((line, delivery)) = self.answers.pop_front() {
             self.answer_bytes -= line.len();
-            return Some((Lane::Answer, line));
+            return Some(Unwritten { lane: Lane::Answer, line, delivery });
         }
         let line = self.metrics.pop_front()?;
         self.metrics_bytes -= line.len();
-        Some((Lane::Metrics, line))
+        Some(Unwritten { lane: Lane::Metrics, line, delivery: None })
     }
 
     /// Whether so many answers wait, or have room promised, that no further requests should be read: the reserve is being spent. Then
@@ -237,12 +269,16 @@ mod tests {
     const SMALL: OutboxLimits =
         OutboxLimits { answer_bytes: 120, answer_reserve_bytes: 20, metrics_bytes: 60, metrics_lines: 3 };
 
+    fn pop(outbox: &mut Outbox) -> Option<(Lane, Vec<u8>)> {
+        outbox.pop().map(|Unwritten { lane, line, .. }| (lane, line))
+    }
+
     #[test]
     fn answers_overtake_metrics() {
         let mut outbox = Outbox::new(SMALL);
         outbox.push_metrics(b"m".to_vec());
         outbox.push_answer(b"a".to_vec()).unwrap();
-        let order: Vec<_> = std::iter::from_fn(|| outbox.pop()).collect();
+        let order: Vec<_> = std::iter::from_fn(|| pop(&mut outbox)).collect();
         assert_eq!(order, [(Lane::Answer, b"a".to_vec()), (Lane::Metrics, b"m".to_vec())]);
     }
 
@@ -253,7 +289,7 @@ mod tests {
         outbox.push_session(b"handshake".to_vec());
         outbox.host_left();
         outbox.push_session(b"handshake 2".to_vec());
-        let order: Vec<_> = std::iter::from_fn(|| outbox.pop()).collect();
+        let order: Vec<_> = std::iter::from_fn(|| pop(&mut outbox)).collect();
         assert_eq!(order, [(Lane::Session, b"handshake 2".to_vec()), (Lane::Answer, b"kept".to_vec())]);
         outbox.push_session(vec![0; SESSION_BYTES]);
         outbox.push_session(vec![0]);
@@ -268,7 +304,7 @@ mod tests {
         }
         assert_eq!((outbox.take_gap(), outbox.take_gap(), outbox.dropped()), (2, 0, 2));
         assert!(outbox.has_metrics());
-        assert_eq!(outbox.pop(), Some((Lane::Metrics, vec![2])));
+        assert_eq!(pop(&mut outbox), Some((Lane::Metrics, vec![2])));
         outbox.push_metrics(vec![0; 61]);
         assert_eq!((outbox.len(), outbox.bytes()), (0, 0), "a line longer than the lane leaves nothing");
     }
@@ -358,7 +394,7 @@ mod tests {
                     },
                     Step::Forget => drop(reservations.pop()),
                     Step::Clear => outbox.host_left(),
-                    Step::Pop => match outbox.pop() {
+                    Step::Pop => match pop(&mut outbox) {
                         Some((Lane::Answer, line)) => prop_assert_eq!(Some(line), expected.pop_front()),
                         Some((Lane::Session | Lane::Metrics, _)) | None => prop_assert!(expected.is_empty()),
                     },

@@ -57,6 +57,7 @@ reads = ["User*", "OsInfo"]
 changes = ["ServiceControl"]
 raw = "rules"
 protected_services = ["dbus", "systemd-*"]
+protected_packages = ["sudo", "linux-image-*"]
 protected_processes = "postgres*"
 [[permissions.allow]]
 name = "tools \"and\" more"
@@ -106,6 +107,10 @@ shell = "bash"
             ("[permissions]\n[[permissions.deny]]\nacton = \"A\"\n", ["/c.toml:3:", "`acton`"]),
             ("[permissions]\n[[permissions.deny]]\n", ["/c.toml:1:", "deny[0] needs at least one of"]),
             ("[permissions]\n[[permissions.allow]]\nname = \"all\"\n", ["/c.toml:1:", "allow[0] needs at least one"]),
+            (
+                "[permissions]\n[[permissions.allow]]\naction = \"OsInfo\"\nuser = \"ada\"\n",
+                ["/c.toml:1:", "allow[0].user permits nothing"],
+            ),
             ("[permissions]\n[[permissions.deny]]\nservice = []\n", ["/c.toml:3:", "the list is empty"]),
             (
                 "[[permissions.deny]]\naction = \"PackageRemov\"\n",

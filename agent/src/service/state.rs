@@ -214,6 +214,7 @@ impl Machine {
             Input::SamplesDropped(count) => effects.push(Effect::Answer(gap_event(count))),
             Input::ClockSet if self.phase.has_host() => effects.push(Effect::Answer(clock_event())),
             Input::ClockSet => {}
+            Input::NewGeneration { session_id } => self.new_generation(session_id, wall, &mut effects),
             Input::Tick => self.tick(now, &mut effects),
             Input::Stop => self.enter(Phase::Stopping),
         }
@@ -245,6 +246,15 @@ impl Machine {
         }
         self.collect(effects);
         self.next_sample = now + self.interval;
+    }
+
+    /// What was agreed on was agreed on by another machine, and what is signed for its session may be a replay here.
+    fn new_generation(&mut self, session_id: String, wall: Timestamp, effects: &mut Vec<Effect>) {
+        self.identity.session_id = session_id;
+        self.negotiation = Negotiation::default();
+        if self.phase.has_host() {
+            self.greet(wall, effects);
+        }
     }
 
     fn greet(&self, wall: Timestamp, effects: &mut Vec<Effect>) {

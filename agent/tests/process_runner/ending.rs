@@ -152,6 +152,24 @@ async fn whoever_no_longer_waits_kills_it() {
 }
 
 #[tokio::test]
+async fn at_the_agents_end_a_long_grace_is_cut_short() {
+    for way in ways() {
+        let mut program = way.shell("trap '' TERM; setsid sleep 999 & echo > $READY; while :; do sleep 999; done");
+        program.grace = LONG;
+        let ready = way.pipe("READY", &mut program);
+        let (order, stop) = stop_after(LONG);
+        let running = tokio::spawn(way.runner.run(program, stop));
+        ready.said().await;
+        order.give(StopReason::Deadline);
+        let finished = running.await.unwrap().unwrap();
+        assert_eq!(finished.ending, Ending::Stopped(StopReason::Deadline), "{}", way.name);
+        let end = tokio::time::timeout(SOON, way.runner.end(Duration::from_millis(10)));
+        assert!(end.await.is_ok(), "{}: {:?}", way.name, way.survivors());
+        way.drained_within(SOON).await;
+    }
+}
+
+#[tokio::test]
 async fn a_tree_of_many_is_gone_as_a_whole() {
     for way in ways() {
         let line = "i=0; while [ $i -lt 100 ]; do setsid sleep 999 & i=$((i+1)); done; echo > $READY; wait";

@@ -122,7 +122,6 @@ fn under_rules(message: &HostMessage, decisions: &[Explained]) {
                 Target::Package(name) => name.as_str().starts_with("linux-image-"),
                 Target::AnyService | Target::AnyPackage => true,
                 Target::Process(_) => kind == Kind::Change,
-                Target::User(_) => false,
             });
             if banned {
                 none(decisions);
@@ -158,8 +157,9 @@ fn protected(message: &HostMessage, decisions: &[Explained]) {
     let Ok((Kind::Change, targets)) = describe(command) else { return };
     let is_protected = targets.iter().any(|target| match target {
         Target::Service(name) => matches!(name.as_str(), "infiniservice" | "infiniservice.service"),
+        Target::Package(name) => command.command_type.action == "PackageRemove" && name.as_str() == "infiniservice",
         Target::Process(_) => true,
-        _ => false,
+        Target::AnyService | Target::AnyPackage => false,
     });
     if is_protected {
         none(decisions);

@@ -1,9 +1,10 @@
-//! The guest restarts under a host that stays.
+//! The guest restarts under a host that stays and has asked for it.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use infini_protocol::agent::AgentBody;
+use serde_json::json;
 
 use crate::host_side::{HostSide, handshake};
 use crate::report::Figures;
@@ -15,11 +16,18 @@ use crate::workbench::{UNIT, Workbench};
 /// and under emulation it varies between 10 and 60 s.
 const FIRST_SAMPLE: f64 = 10.0;
 
-/// A new boot, a new session, and a first sample soon, all on the connection from before.
+/// The answer comes while the machine is still up, and has this time at most.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// An answer, then a new boot, a new session, and a first sample soon, all on the connection from before.
 pub async fn recovers(bench: &mut Workbench, figures: &mut Figures) -> anyhow::Result<()> {
     let mut host = bench.connect().await?;
     let before = host.hello().await?;
-    let (rebooted, first) = tokio::join!(bench.vm.reboot(), first_sample(&mut host, &before.boot_id));
+    let action = json!({ "action": "RebootSystem" });
+    host.send(&HostSide::message(json!({ "type": "SafeCommand", "id": "reboot", "command_type": action }))?)?;
+    let response = host.response(ANSWER).await?;
+    ensure!(response.id == "reboot" && response.success, "{response:?}");
+    let (rebooted, first) = tokio::join!(bench.vm.rebooted(), first_sample(&mut host, &before.boot_id));
     rebooted?;
     let (boot_id, uptime) = first?;
     same("boot_id", boot_id.as_str(), bench.vm.boot_id())?;

@@ -98,16 +98,10 @@ impl Journal {
         Ok(())
     }
 
-    /// Every line of a file is on the disk before the next file begins, and the next file is before an old one goes.
+    /// The disk is not waited for: whoever writes the audit has other things to do. An old file goes when the new one is on the disk.
     fn rotate(&mut self, files: &mut dyn Storage, bounds: Bounds, now: Timestamp) -> io::Result<()> {
-        if self.file > 0 {
-            files.sync()?;
-        }
         self.begin(files, bounds, now)?;
-        files.sync()?;
-        for number in files.numbers()?.into_iter().take_while(|&number| number < self.oldest) {
-            files.remove(number)?;
-        }
+        files.settle(files.numbers()?.into_iter().take_while(|&number| number < self.oldest).collect());
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 
 use super::storage::{Ends, Storage, file_name, file_number};
 
@@ -13,17 +14,50 @@ use super::storage::{Ends, Storage, file_name, file_number};
 pub struct Folder {
     path: PathBuf,
     file: Option<File>,
+    /// Those before, until they are brought to the disk.
+    ended: Vec<File>,
+    /// Are to go once the file that is written is on the disk.
+    outdated: Vec<u64>,
+    /// Brings files to the disk.
+    settling: Option<JoinHandle<()>>,
 }
 
 impl Folder {
     /// A folder at that path; it is made with its first file.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), file: None }
+        Self { path: path.into(), file: None, ended: Vec::new(), outdated: Vec::new(), settling: None }
     }
 
     fn file(&mut self) -> io::Result<&mut File> {
         self.file.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Has a thread do what is to be settled.
+    fn start_settling(&mut self) -> io::Result<JoinHandle<()>> {
+        let last = self.file()?.try_clone()?;
+        let files: Vec<File> = self.ended.drain(..).chain([last]).collect();
+        let (folder, outdated) = (self.path.clone(), std::mem::take(&mut self.outdated));
+        let work = move || {
+            if let Err(error) = settle(&folder, &files, &outdated) {
+                tracing::warn!(%error, "the last lines of the audit may not survive a power loss, and old files stay");
+            }
+        };
+        thread::Builder::new().name("audit".to_owned()).spawn(work)
+    }
+}
+
+/// Brings files and their names to the disk, and then removes others.
+fn settle(folder: &Path, files: &[File], outdated: &[u64]) -> io::Result<()> {
+    files.iter().try_for_each(File::sync_all)?;
+    File::open(folder)?.sync_all()?;
+    outdated.iter().try_for_each(|&number| remove(folder, number))
+}
+
+fn remove(folder: &Path, number: u64) -> io::Result<()> {
+    match fs::remove_file(folder.join(file_name(number))) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 
@@ -94,7 +128,7 @@ impl Storage for Folder {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.path)?;
         fs::set_permissions(&self.path, fs::Permissions::from_mode(0o700))?;
         let path = self.path.join(file_name(number));
-        self.file = Some(OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?);
+        self.ended.extend(self.file.replace(OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?));
         Ok(())
     }
 
@@ -116,15 +150,30 @@ impl Storage for Folder {
         self.file()?.set_len(bytes)
     }
 
+    fn settle(&mut self, outdated: Vec<u64>) {
+        self.outdated = outdated;
+        if self.settling.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return;
+        }
+        match self.start_settling() {
+            Ok(thread) => self.settling = Some(thread),
+            Err(error) => {
+                tracing::warn!(%error, "the last lines of the audit may not survive a power loss, and old files stay")
+            }
+        }
+    }
+
     fn sync(&mut self) -> io::Result<()> {
+        if let Some(thread) = self.settling.take() {
+            // One that panicked has ended the process.
+            let _ = thread.join();
+        }
         self.file()?.sync_all()?;
-        File::open(&self.path)?.sync_all()
+        let (ended, outdated) = (std::mem::take(&mut self.ended), std::mem::take(&mut self.outdated));
+        settle(&self.path, &ended, &outdated)
     }
 
     fn remove(&mut self, number: u64) -> io::Result<()> {
-        match fs::remove_file(self.path.join(file_name(number))) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        }
+        remove(&self.path, number)
     }
 }

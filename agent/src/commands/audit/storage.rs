@@ -41,7 +41,11 @@ pub trait Storage: fmt::Debug + Send {
     /// What the system says.
     fn truncate(&mut self, bytes: u64) -> io::Result<()>;
 
-    /// Returns once the file and its name are on the disk.
+    /// Has the file before the last [`Storage::begin`], the new one and its name brought to the disk, in this order, and then these
+    /// files removed. Does not wait for the disk: one that is still at work for a file before gets this one with the next.
+    fn settle(&mut self, outdated: Vec<u64>);
+
+    /// Returns once the files and their names are on the disk, and all that was to be settled is.
     ///
     /// # Errors
     /// What the system says.

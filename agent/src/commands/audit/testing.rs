@@ -2,10 +2,59 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use super::{Ends, Folder, Storage};
+
+/// A folder on a disk that is never done.
+#[derive(Debug)]
+pub struct SlowDisk {
+    folder: Folder,
+    outdated: Arc<Mutex<Vec<u64>>>,
+}
+
+impl SlowDisk {
+    /// A disk in that state.
+    pub fn new(path: &Path) -> Self {
+        Self { folder: Folder::new(path), outdated: Arc::default() }
+    }
+
+    /// The files that are to go when it is done.
+    pub fn outdated(&self) -> Arc<Mutex<Vec<u64>>> {
+        Arc::clone(&self.outdated)
+    }
+}
+
+impl Storage for SlowDisk {
+    fn numbers(&self) -> io::Result<Vec<u64>> {
+        self.folder.numbers()
+    }
+    fn ends(&self, number: u64, most: usize) -> io::Result<Ends> {
+        self.folder.ends(number, most)
+    }
+    fn begin(&mut self, number: u64) -> io::Result<()> {
+        self.folder.begin(number)
+    }
+    fn resume(&mut self, number: u64) -> io::Result<()> {
+        self.folder.resume(number)
+    }
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.folder.append(bytes)
+    }
+    fn truncate(&mut self, bytes: u64) -> io::Result<()> {
+        self.folder.truncate(bytes)
+    }
+    fn settle(&mut self, outdated: Vec<u64>) {
+        *self.outdated.lock().unwrap() = outdated;
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        panic!("it would be waited for without end")
+    }
+    fn remove(&mut self, number: u64) -> io::Result<()> {
+        panic!("file {number} goes before the next one is on the disk")
+    }
+}
 
 /// A folder on a disk with so many bytes left; what does not fit is written in part, as a real one does.
 #[derive(Debug)]
@@ -47,6 +96,9 @@ impl Storage for SmallDisk {
     }
     fn truncate(&mut self, bytes: u64) -> io::Result<()> {
         self.folder.truncate(bytes)
+    }
+    fn settle(&mut self, outdated: Vec<u64>) {
+        self.folder.settle(outdated);
     }
     fn sync(&mut self) -> io::Result<()> {
         self.folder.sync()

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::chain::sha256;
-use super::testing::SmallDisk;
+use super::testing::{SlowDisk, SmallDisk};
 use super::*;
 
 const SMALL: AuditSettings = AuditSettings { when_full: WhenFull::Continue, file_bytes: 2000, files: 3 };
@@ -51,6 +51,7 @@ fn the_chain_goes_on_over_files_and_restarts_and_stays_bounded() {
             assert!(os_info(&mut audit, start * 20 + second).refusal.is_none());
         }
         audit.stop(at(0)).unwrap();
+        audit.sync();
     }
     let lines = chained(&path);
     let numbers: Vec<u64> = lines.iter().map(|line| line["line"].as_u64().unwrap()).collect();
@@ -64,6 +65,23 @@ fn the_chain_goes_on_over_files_and_restarts_and_stays_bounded() {
         assert_eq!(facts.permissions().mode() & 0o777, 0o600);
     }
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn no_entry_waits_for_the_disk() {
+    let state = tempfile::tempdir().unwrap();
+    let disk = SlowDisk::new(state.path());
+    let outdated = disk.outdated();
+    let mut audit = Audit::with_storage(Box::new(disk), SMALL);
+    for second in 0..40 {
+        assert!(os_info(&mut audit, second).refusal.is_none());
+    }
+    audit.stop(at(40)).unwrap();
+    assert!(chained(state.path()).len() > 40, "nothing is missing");
+    let files = linux::numbers(state.path()).unwrap();
+    let (old, kept) = files.split_at(files.len() - SMALL.files);
+    assert_eq!((outdated.lock().unwrap().as_slice(), kept.len()), (old, SMALL.files));
+    assert!(old.len() > 1, "{files:?}");
 }
 
 #[test]

@@ -11,6 +11,9 @@ fn targets_are_of_the_list() {
         (json!({ "drive": "/", "targets": ["temp", "crash_dumps"] }), true),
         (json!({ "drive": "/", "targets": ["Temp"] }), false),
         (json!({ "drive": "/", "targets": ["/etc"] }), false),
+        (json!({ "drive": "/var/", "targets": ["temp"] }), true),
+        (json!({ "drive": "../var", "targets": ["temp"] }), false),
+        (json!({ "drive": "C:", "targets": ["temp"] }), false),
         (json!({ "drive": "/" }), false),
         (json!({ "targets": ["temp"] }), false),
     ] {

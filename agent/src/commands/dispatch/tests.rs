@@ -9,7 +9,8 @@ fn job(id: &str, seconds: u64, start: impl FnOnce(Stop) -> Running + Send + 'sta
     let received = Instant::now();
     let ticket =
         Ticket { name: CommandName { id: id.to_owned(), command_type: "Test".to_owned() }, received, is_script: false };
-    Job { ticket, deadline: received + Duration::from_secs(seconds), exclusive: None, start: Box::new(start) }
+    let start = Box::new(move |stop, _: Receipt| start(stop));
+    Job { ticket, deadline: received + Duration::from_secs(seconds), exclusive: None, bytes: 0, start }
 }
 
 fn packages(id: &str, start: impl FnOnce(Stop) -> Running + Send + 'static) -> Job {
@@ -52,6 +53,28 @@ async fn as_many_run_as_there_are_places_and_the_rest_in_order() {
     let rest = [dispatcher.next().await.ticket.name.id, dispatcher.next().await.ticket.name.id];
     assert_eq!(rest, ["b", "c"]);
     assert!(dispatcher.is_idle());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_hears_when_its_own_answer_has_left() {
+    let (mut dispatcher, mut outbox) = (Dispatcher::new(2), outbox(9));
+    let (sender, receipts) = std::sync::mpsc::channel();
+    for id in ["left", "lost"] {
+        let sender = sender.clone();
+        let start = move |stop, receipt| {
+            sender.send(receipt).unwrap();
+            done(stop)
+        };
+        dispatcher.enqueue(Job { start: Box::new(start), ..job(id, 10, done) });
+    }
+    start(&mut dispatcher, &mut outbox);
+    let [left, lost]: [Receipt; 2] = [receipts.recv().unwrap(), receipts.recv().unwrap()];
+    let room = dispatcher.next().await.room.unwrap();
+    outbox.push_reserved(room, b"answer".to_vec()).unwrap();
+    outbox.pop().unwrap().delivery.unwrap().written();
+    assert!(left.written().await);
+    drop(dispatcher.next().await.room);
+    assert!(!lost.written().await);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,17 +1,15 @@
-//! From a command to what will run: legal, permitted, with a time of its own. Nothing has started yet.
+//! From a raw command or a script to what will run: legal, permitted, with a time of its own. Nothing has started yet.
+//! [`crate::commands::safe_executor`] does the same for actions.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use infini_protocol::ErrorCode;
-use infini_protocol::host::{InvalidTimeout, SafeCommand, Script, Timeout, UnsafeCommand};
+use infini_protocol::host::{InvalidTimeout, Script, Timeout, UnsafeCommand};
 
-use super::CommandLimits;
-use crate::collector::linux::Roots;
-use crate::commands::action::{Action, CHANGE_TIME, Context, Exclusive, Running};
+use super::{CommandLimits, weight};
+use crate::commands::action::{CHANGE_TIME, Context, Exclusive, Running};
 use crate::commands::outcome::CommandError;
-use crate::commands::policy::{Denial, Judge, Permit, Policy, Request, Subject, process_facts};
-use crate::commands::spec;
+use crate::commands::policy::{Denial, Permit, Policy, Request};
 use crate::commands::unsafe_executor;
 
 /// The longest id: what people and programs use as one has some 36 characters.
@@ -30,6 +28,8 @@ pub struct Plan {
     pub rule: String,
     /// What only one at a time may do of it.
     pub exclusive: Option<Exclusive>,
+    /// How much memory it takes while it waits, about.
+    pub bytes: usize,
     /// Starts it.
     pub run: Box<dyn FnOnce(Context) -> Running + Send>,
 }
@@ -55,34 +55,6 @@ impl From<Denial> for Refusal {
     }
 }
 
-/// Plans an action.
-pub fn safe(
-    command: &SafeCommand,
-    policy: &Arc<Policy>,
-    limits: &CommandLimits,
-    roots: &Roots,
-) -> Result<Plan, Refusal> {
-    check_id(&command.id)?;
-    let name = command.command_type.action.as_str();
-    let Some(spec) = spec(name) else {
-        let sentence = format!("no action has the name {:?}", brief(name));
-        return Err(CommandError::new(ErrorCode::UnknownCommand, sentence).into());
-    };
-    let action = (spec.parse)(command)?;
-    let (time, note) = time([command.timeout.as_ref(), action.timeout()], spec.default_time, limits)?;
-    let subjects = subjects(action.as_ref(), roots);
-    let kind = action.kind().unwrap_or(spec.kind);
-    let Permit { rule, .. } = policy.decide(&Request::of_safe(command, kind, &subjects))?;
-    let exclusive = action.exclusive();
-    let judge = Judge::new(policy, spec.name, subjects);
-    Ok(Plan { time, note, rule, exclusive, run: Box::new(move |context| action.run(context.judged_by(judge))) })
-}
-
-fn subjects(action: &dyn Action, roots: &Roots) -> Vec<Subject> {
-    let look_up = |pid| process_facts(&roots.proc, pid);
-    action.targets().into_iter().map(|target| Subject::from_target(target, look_up)).collect()
-}
-
 /// Plans a raw command.
 pub fn raw(command: &UnsafeCommand, policy: &Policy, limits: &CommandLimits) -> Result<Plan, Refusal> {
     check_id(&command.id)?;
@@ -93,7 +65,7 @@ pub fn raw(command: &UnsafeCommand, policy: &Policy, limits: &CommandLimits) -> 
         None => unsafe_executor::shell(command)?,
     };
     let run = Box::new(move |context| unsafe_executor::start(prepared, context));
-    Ok(Plan { time, note, rule, exclusive: None, run })
+    Ok(Plan { time, note, rule, exclusive: None, bytes: weight::of_raw(command), run })
 }
 
 /// Plans a script.
@@ -103,10 +75,11 @@ pub fn script(script: &Script, policy: &Policy, limits: &CommandLimits) -> Resul
     let Permit { rule, .. } = policy.decide(&Request::Script(script.into()))?;
     let prepared = unsafe_executor::script(script)?;
     let run = Box::new(move |context| unsafe_executor::start(prepared, context));
-    Ok(Plan { time, note, rule, exclusive: Some(Exclusive::Scripts), run })
+    Ok(Plan { time, note, rule, exclusive: Some(Exclusive::Scripts), bytes: weight::of_script(script), run })
 }
 
-fn check_id(id: &str) -> Result<(), CommandError> {
+/// Whether it can be a command's id.
+pub fn check_id(id: &str) -> Result<(), CommandError> {
     if id.is_empty() || id.len() > LONGEST_ID || id.chars().any(char::is_control) {
         let sentence = format!("an id has 1 to {LONGEST_ID} bytes and no control characters");
         return Err(CommandError::new(ErrorCode::InvalidParameters, sentence));
@@ -115,7 +88,7 @@ fn check_id(id: &str) -> Result<(), CommandError> {
 }
 
 /// The time from receipt to answer, and what to tell of it. Where the host asks for more than one, the shortest counts.
-fn time<'t>(
+pub fn time<'t>(
     asked: impl IntoIterator<Item = Option<&'t Timeout>>,
     default: Duration,
     limits: &CommandLimits,
@@ -129,19 +102,11 @@ fn time<'t>(
     Ok((time - HEAD_START.min(time / 10), note))
 }
 
-fn brief(name: &str) -> &str {
-    &name[..name.floor_char_boundary(64)]
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::process::ExitStatusExt as _;
-
     use serde_json::json;
 
     use super::*;
-    use crate::commands::policy::{Asking, Permissions};
-    use crate::commands::test_machine::TestMachine;
 
     fn time_of(timeout: serde_json::Value) -> Result<(Duration, bool), ErrorCode> {
         let timeout: Option<Timeout> = serde_json::from_value(timeout).unwrap();
@@ -177,34 +142,5 @@ mod tests {
         for id in ["", "a\nb", "\0script e", "\u{7f}", &"x".repeat(257)] {
             assert!(check_id(id).is_err(), "{id:?}");
         }
-    }
-
-    #[tokio::test]
-    async fn a_process_is_judged_anew_when_its_command_runs() {
-        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
-        let pid = child.id();
-        let file = format!("/proc/{pid}/stat");
-        let stat = |name: &str, started: u64| {
-            format!("{pid} ({name}) S 1 {pid} {pid} 0 -1 4194560 1 2 0 0 4 1 0 0 20 0 1 0 {started} 8192 3")
-        };
-        let section = "[permissions]\nchanges = \"all\"\nprotected_processes = \"sshd\"\n";
-        let policy = Arc::new(Policy::new(Asking::Holder, Some(Permissions::from_toml(section).unwrap())));
-        let limits = CommandLimits::of(&crate::config::Config::default());
-        let command = json!({ "id": "1", "command_type": { "action": "ProcessKill", "pid": pid, "force": true } });
-        let command: SafeCommand = serde_json::from_value(command).unwrap();
-        for (name, started, expected) in [
-            ("sshd", 70, Some(ErrorCode::PermissionDenied)),
-            ("sleep", 90, Some(ErrorCode::ProcessNotFound)),
-            ("sleep", 70, None),
-        ] {
-            let machine = TestMachine::new(&[(&file, &stat("sleep", 70))]);
-            let plan = safe(&command, &policy, &limits, &machine.context().roots).unwrap();
-            let machine = machine.file(&file, &stat(name, started));
-            let outcome = (plan.run)(machine.context()).await;
-            let code = outcome.error.as_ref().map(|error| error.code);
-            assert_eq!(code, expected, "{name} since {started}: {outcome:?}");
-            assert!(expected.is_none() || child.try_wait().unwrap().is_none(), "{name} since {started} was ended");
-        }
-        assert_eq!(child.wait().unwrap().signal(), Some(9));
     }
 }

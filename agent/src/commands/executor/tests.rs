@@ -1,5 +1,6 @@
 mod audit;
 mod intake;
+mod malicious;
 mod raw_actions;
 
 use std::path::Path;
@@ -222,6 +223,38 @@ async fn a_full_queue_refuses_and_the_refused_may_come_again() {
     bench.executor.cancel("0");
     assert_eq!(response(bench.next().await).error_code, Some(ErrorCode::CommandCancelled));
     assert_eq!(bench.take(raw("one too many", "echo late")), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_takes_a_bounded_memory() {
+    let mut bench = Bench::raw();
+    let long = |id: &str, kib: usize| raw(id, &format!("hang {}", "x".repeat(kib << 10)));
+    for id in ["runs", "runs too"] {
+        assert_eq!(bench.take(long(id, 900)), None);
+    }
+    for id in ["waits", "waits too"] {
+        assert_eq!(bench.take(long(id, 900)), None, "{id}");
+    }
+    let refused = bench.take(long("late", 900)).unwrap();
+    assert_eq!(refused.error_code, Some(ErrorCode::ResourceLimit));
+    assert!(refused.error.as_deref().is_some_and(|error| error.contains("2048 KiB are the most")), "{refused:?}");
+    assert_eq!(bench.take(long("short", 100)), None, "there is room for this one");
+
+    let scripts = ["s1", "s2", "s3", "s4"].map(|id| script(id, &format!("hang {}", "x".repeat(900 << 10))));
+    let refused: Vec<_> = bench.take_scripts(scripts.into()).into_iter().map(|end| end.execution_id).collect();
+    assert_eq!(refused, ["s3", "s4"], "scripts have their own room");
+
+    bench.executor.cancel("waits");
+    assert_eq!(bench.take(long("late", 900)), None, "the refused may come again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_small_texts_weigh_what_is_around_them() {
+    let mut bench = Bench::raw();
+    let mut command = raw("1", "id");
+    command["env_vars"] =
+        (0..50_000).map(|number| (format!("V{number}"), json!(""))).collect::<serde_json::Map<_, _>>().into();
+    assert_eq!(bench.take(command).unwrap().error_code, Some(ErrorCode::ResourceLimit));
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,6 +17,7 @@ use crate::commands::stop::{Stop, StopReason};
 use crate::commands::test_machine::{FakeBus, TestMachine};
 use crate::commands::testing::assert_golden;
 use crate::commands::validation::ServiceName;
+use crate::communication::Delivery;
 
 const CONFIG: &str = "# A comment.\nvm_id = \"vm-1\"\nauth = \"secret\"\n[permissions]\nreads = \"all\"\n";
 
@@ -203,7 +204,8 @@ fn each_level_has_its_steps() {
 async fn a_used_machine_becomes_an_image() {
     let machine = used();
     let (context, heard) = context(&machine, own());
-    let bus = FakeBus::systemd();
+    let (bus, delivery) = (FakeBus::systemd(), Delivery::default());
+    let context = Context { receipt: delivery.receipt(), ..context };
     let outcome = prepare_image(&context, Arc::new(bus.clone()), command("deep", true, true)).await.unwrap();
     assert_eq!(outcome.error, None, "{outcome:#?}");
     assert_golden("PrepareGoldenImage", &outcome.data.unwrap());
@@ -231,8 +233,10 @@ async fn a_used_machine_becomes_an_image() {
     let expected =
         ["close, secret there: true", "Stop systemd-random-seed, seed there: true", "forget, secret there: true"];
     assert_eq!(heard.all(), expected, "the agent forgets before its files go");
+    tokio::time::sleep(power::LATEST / 2).await;
     assert!(bus.called().is_empty(), "the answer comes first");
-    tokio::time::sleep(power::DELAY + Duration::from_millis(1)).await;
+    delivery.written();
+    tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(bus.called(), ["PowerOff"]);
     assert_eq!(heard.all().last().map(String::as_str), Some("open, secret there: false"), "which the loop passes over");
 }
@@ -246,7 +250,7 @@ async fn without_a_shutdown_the_machine_stays_up() {
     let data = outcome.data.unwrap();
     assert_eq!(data.get("shutdown_in_seconds"), None, "{data:#}");
     assert!(detail(&data, "intake").1.contains("until the agent is started again"), "{data:#}");
-    tokio::time::sleep(power::DELAY * 2).await;
+    tokio::time::sleep(power::LATEST * 2).await;
     assert!(bus.called().is_empty());
     let stays = ["/home/ann/letter", "/tmp/draft", "/var/crash/dump", "/var/lib/systemd/random-seed"];
     assert_eq!(left(&machine, &stays), stays);

@@ -16,6 +16,7 @@ use crate::commands::outcome::Outcome;
 use crate::commands::process_runner::Ending;
 use crate::commands::stop::{Stop, StopReason};
 use crate::commands::testing::{FakePrograms, assert_golden, finished, idle_context, line};
+use crate::commands::validation::tests::malicious::{Layer, PACKAGES};
 
 const FORMAT: &str = "-f=${Package}\t${Architecture}\t${db:Status-Status}\t${Version}\t${Installed-Size}\t${Maintainer}\t${binary:Summary}\n";
 
@@ -170,13 +171,15 @@ async fn updates_of_debian_are_told_with_their_sizes() {
 #[tokio::test]
 async fn nothing_changes_for_a_name_that_the_index_does_not_have() {
     let root = machine(&["usr/bin/apt-get"]);
-    let programs = apt()
-        .fails(&named_line("py.hon3"), 1, "")
-        .prints("/usr/bin/apt-cache show --no-all-versions -- py.hon3", &recorded("apt", "exists-pattern.txt"));
-    let programs = Arc::new(programs);
-    let outcome = run("PackageInstall", json!({ "package": "py.hon3" }), &root, &programs).await;
-    assert_eq!(outcome.error.unwrap().code, ErrorCode::PackageNotFound);
-    assert!(programs.lines().iter().all(|line| !line.contains("apt-get")), "{:?}", programs.lines());
+    let malicious = PACKAGES.iter().filter(|(layer, _)| *layer == Layer::List).map(|(_, name)| *name);
+    for name in malicious.chain(["py.hon3"]) {
+        let shown = format!("/usr/bin/apt-cache show --no-all-versions -- {name}");
+        let programs = apt().fails(&named_line(name), 1, "").prints(&shown, &recorded("apt", "exists-pattern.txt"));
+        let programs = Arc::new(programs);
+        let outcome = run("PackageInstall", json!({ "package": name }), &root, &programs).await;
+        assert_eq!(outcome.error.unwrap().code, ErrorCode::PackageNotFound, "{name}");
+        assert!(programs.lines().iter().all(|line| !line.contains("apt-get")), "{:?}", programs.lines());
+    }
 }
 
 #[tokio::test]

@@ -21,6 +21,9 @@ pub struct Permissions {
     /// Services that nothing may change, beside the agent's own.
     #[serde(skip_serializing_if = "Patterns::is_empty")]
     pub protected_services: Patterns,
+    /// Packages that nothing may remove, beside the agent's own.
+    #[serde(skip_serializing_if = "Patterns::is_empty")]
+    pub protected_packages: Patterns,
     /// Processes that nothing may end, beside pid 1, the agent and the kernel's.
     #[serde(skip_serializing_if = "Patterns::is_empty")]
     pub protected_processes: Patterns,
@@ -113,8 +116,18 @@ impl Permissions {
         };
         unconditional(("allow", &self.allow))
             .or_else(|| unconditional(("deny", &self.deny)))
+            .or_else(|| self.idle_user())
             .or_else(|| self.idle_ban())
             .or_else(|| self.idle_rules())
+    }
+
+    /// Only raw commands and scripts run as a user, and no `allow` rule permits those.
+    fn idle_user(&self) -> Option<String> {
+        let at = self.allow.iter().position(|rule| !rule.user.is_empty())?;
+        Some(format!(
+            "allow[{at}].user permits nothing: only raw commands and scripts run as a user, so put `run_as` into a \
+             [[permissions.raw_rule]] or a [[permissions.script_rule]]; `user` is for [[permissions.deny]]"
+        ))
     }
 
     /// A ban on a name that nothing has bans nothing.

@@ -106,7 +106,7 @@ pub enum Subject {
         /// What it is; absent where that could not be found out.
         facts: Option<ProcessFacts>,
     },
-    /// A user.
+    /// As whom a raw command or a script runs.
     User(String),
 }
 
@@ -119,7 +119,6 @@ impl Subject {
             Target::Package(name) => Self::Package(name),
             Target::AnyPackage => Self::AnyPackage,
             Target::Process(pid) => Self::Process { pid, facts: look_up(pid) },
-            Target::User(name) => Self::User(name.as_str().to_owned()),
         }
     }
 

@@ -21,7 +21,7 @@ pub struct Rule {
     /// A package that it acts on.
     #[serde(skip_serializing_if = "Patterns::is_empty")]
     pub package: Patterns,
-    /// A user that it acts on, or as whom it runs.
+    /// As whom a raw command or a script runs; for `deny` only.
     #[serde(skip_serializing_if = "Patterns::is_empty")]
     pub user: Patterns,
 }

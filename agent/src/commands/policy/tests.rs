@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::*;
 use crate::commands::action::Target;
-use crate::commands::validation::{Pid, ServiceName, UserName};
+use crate::commands::validation::{Pid, ServiceName};
 
 fn permissions(section: &str) -> Permissions {
     let text = format!("[permissions]\n{section}");
@@ -206,17 +206,8 @@ fn a_rule_allows_by_action_service_package_and_user() {
 }
 
 #[test]
-fn a_rule_about_users_counts_for_actions_on_users_and_for_those_who_run_commands() {
-    let user = |name: &str| Subject::from_target(Target::User(UserName::try_from(name.to_owned()).unwrap()), |_| None);
-    let on_user = |policy: &Policy, name: &str| {
-        said(&policy.decide(&Request::Action { name: "X", kind: Kind::Change, subjects: &[user(name)] }))
-    };
-    let guests = policy("[[permissions.allow]]\nuser = \"guest-*\"\n");
-    assert_eq!(on_user(&guests, "guest-1"), "+ permissions.allow[0]");
-    assert_eq!(on_user(&guests, "root"), "- default");
-
+fn a_ban_on_a_user_counts_for_those_who_run_commands() {
     let not_root = policy(&format!("{WIDEST}[[permissions.deny]]\nuser = \"root\"\n"));
-    assert_eq!(on_user(&not_root, "root"), "- permissions.deny[0]");
     check(
         &not_root,
         &[
@@ -344,11 +335,29 @@ fn the_agents_service_and_named_ones_are_protected_against_changes() {
 }
 
 #[test]
+fn the_agents_package_and_named_ones_cannot_be_removed() {
+    let policy = policy(&format!("{WIDEST}protected_packages = [\"linux-image-*\", \"sudo\"]\n"));
+    for package in ["infiniservice", "infiniservice:amd64", "sudo", "sudo:arm64", "linux-image-6.1.0-1-amd64"] {
+        let about = |action: &str| ask(&policy, &format!(r#"{{"action":"{action}","package":"{package}"}}"#));
+        assert_eq!(about("PackageRemove"), "- protected_packages", "{package}");
+        for action in ["PackageInstall", "PackageUpdate", "UpdateSystemSoftware"] {
+            assert_eq!(about(action), "+ permissions.changes", "{action} {package}");
+        }
+    }
+    let sudoers = r#"{"action":"PackageRemove","package":"sudo-ldap"}"#;
+    assert_eq!(ask(&policy, sudoers), "+ permissions.changes");
+}
+
+#[test]
 fn an_allow_rule_does_not_lift_protection() {
-    let policy = policy("[[permissions.allow]]\nservice = \"*\"\n[[permissions.allow]]\naction = \"ProcessKill\"\n");
+    let policy = policy(
+        "[[permissions.allow]]\nservice = \"*\"\n[[permissions.allow]]\naction = \"ProcessKill\"\n\
+         [[permissions.allow]]\npackage = \"*\"\n",
+    );
     for json in [
         r#"{"action":"ServiceControl","service":"infiniservice","operation":"stop"}"#,
         r#"{"action":"ProcessKill","pid":1}"#,
+        r#"{"action":"PackageRemove","package":"infiniservice"}"#,
     ] {
         assert!(ask(&policy, json).starts_with("- protected_"), "{json}");
     }

@@ -15,12 +15,13 @@ mod tree;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use self::groups::{GroupLimits, Groups, NoGroups};
 use self::launch::{Descriptors, Launch, Prepared, start_in_group};
@@ -53,6 +54,8 @@ struct Shared {
     binary: PathBuf,
     /// How many programs are not yet gone with all that they started.
     present: watch::Sender<usize>,
+    /// When the agent ends: what had to end by then is killed, whatever grace it was given.
+    end: watch::Sender<Option<Instant>>,
 }
 
 impl Runner {
@@ -86,8 +89,8 @@ impl Runner {
     }
 
     fn with(groups: Option<Groups>, binary: PathBuf) -> Self {
-        let (present, _) = watch::channel(0);
-        Self(Arc::new(Shared { agent: Account::of_the_agent(), groups, binary, present }))
+        let (present, end) = (watch::Sender::new(0), watch::Sender::new(None));
+        Self(Arc::new(Shared { agent: Account::of_the_agent(), groups, binary, present, end }))
     }
 
     /// Waits until nothing is left of any program that was started. Each kills what is left of it on its own; this gives no order.
@@ -113,7 +116,8 @@ impl ProgramRunner for Runner {
                 let (tree, streams) = shared.start(program)?;
                 let presence = Presence::new(&shared);
                 let (answer, finished) = oneshot::channel();
-                let attendance = Attendance { tree, streams, stop, leaves_daemon, grace };
+                let end = shared.end.subscribe();
+                let attendance = Attendance { tree, streams, stop, leaves_daemon, grace, end };
                 tokio::spawn(async move {
                     attendance.attend(answer).await;
                     drop(presence);
@@ -123,6 +127,12 @@ impl ProgramRunner for Runner {
             };
             finished.await.map_err(|source| StartError { path, source })
         })
+    }
+
+    fn end(&self, grace: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.0.end.send_replace(Some(Instant::now() + grace));
+        let runner = self.clone();
+        Box::pin(async move { runner.drain().await })
     }
 }
 
@@ -171,6 +181,7 @@ struct Attendance {
     stop: Stop,
     leaves_daemon: bool,
     grace: Duration,
+    end: watch::Receiver<Option<Instant>>,
 }
 
 type Answer = oneshot::Sender<io::Result<Finished>>;
@@ -206,9 +217,25 @@ impl Attendance {
     /// Asks all of it to end, and where it does not, kills it.
     async fn stop(&mut self) {
         self.tree.terminate();
-        if timeout(self.grace, self.streams.alongside(self.tree.gone())).await.is_err() {
+        let is_gone = tokio::select! {
+            () = self.streams.alongside(self.tree.gone()) => true,
+            () = sleep(self.grace) => false,
+            () = reached(&mut self.end) => false,
+        };
+        if !is_gone {
             self.tree.kill();
         }
+    }
+}
+
+/// Waits for a moment that somebody may still have to set.
+async fn reached(end: &mut watch::Receiver<Option<Instant>>) {
+    // Copied before anything is awaited: the borrowed value holds a lock.
+    let moment = end.wait_for(Option::is_some).await.map_or(None, |moment| *moment);
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        // Nobody is left to set it.
+        None => std::future::pending().await,
     }
 }
 
@@ -233,6 +260,8 @@ fn half_of_memory() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
 
     /// Groups below a new one of this machine's, or why there are none.

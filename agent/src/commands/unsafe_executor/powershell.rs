@@ -92,7 +92,7 @@ impl ExecutePowerShellScript {
             Script::File(path) => Program::new(pwsh_path, pwsh(["-File", path.as_str()])),
         };
         for (name, value) in &self.variables {
-            program.environment.push(variable(name.as_str(), value)?);
+            program.environment.push(variable(name, value)?);
         }
         program.working_dir = self.working_directory.map(|folder| folder.as_str().into());
         let run_as = if self.run_as_admin { None } else { Some(user(NO_ADMIN)?) };

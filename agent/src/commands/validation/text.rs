@@ -5,10 +5,9 @@ const LONGEST_PATH: usize = 4095;
 
 const LONGEST_VARIABLE: usize = 255;
 
-const LONGEST_QUERY: usize = 100;
-
 pub(super) fn mount_point(text: &str) -> Result<&str, Invalid> {
-    absolute("mount point", text)
+    let path = text.strip_suffix('/').filter(|path| !path.is_empty() && !path.ends_with('/')).unwrap_or(text);
+    absolute("mount point", path)
 }
 
 pub(super) fn path(text: &str) -> Result<&str, Invalid> {
@@ -41,21 +40,6 @@ pub(super) fn environment(text: &str) -> Result<&str, Invalid> {
     characters(what, text, LONGEST_VARIABLE, |c| c.is_ascii_alphanumeric() || c == '_')?;
     if text.starts_with(|c: char| c.is_ascii_digit()) {
         return Err(Invalid(format!("a {what} starts with a letter or '_'")));
-    }
-    Ok(text)
-}
-
-/// Words as they stand in names and descriptions of packages. Most managers take what they search for as a pattern, so what only
-/// patterns have is no legal text; `.` and `+` stand in names and find a little more there.
-pub(super) fn query(text: &str) -> Result<&str, Invalid> {
-    let what = "search text";
-    characters(what, text, LONGEST_QUERY, |c| c.is_alphanumeric() || " _-.+:#".contains(c))?;
-    if !text.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '.')) || text.ends_with(' ') {
-        return Err(Invalid(format!("a {what} starts with a letter or a digit and has no blanks around it")));
-    }
-    // Anything else is a pattern of dots, which finds everything.
-    if !text.contains(char::is_alphanumeric) {
-        return Err(Invalid(format!("a {what} has a letter or a digit")));
     }
     Ok(text)
 }

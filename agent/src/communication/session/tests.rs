@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::*;
 use crate::communication::exchange::{Directions, Outgoing};
-use crate::communication::outbox::Lane;
+use crate::communication::outbox::{Lane, Unwritten};
 
 /// A descriptor whose other side comes and goes.
 struct Stand(OwnedFd);
@@ -78,7 +78,8 @@ impl Service {
     }
 
     fn send(&self, lane: Lane, attachment: u64, line: &[u8]) {
-        self.lines.try_send(Outgoing { lane, attachment, line: line.to_vec() }).unwrap();
+        let unwritten = Unwritten { lane, line: line.to_vec(), delivery: None };
+        self.lines.try_send(Outgoing { unwritten, attachment }).unwrap();
     }
 }
 

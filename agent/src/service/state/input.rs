@@ -34,6 +34,11 @@ pub enum Input {
     SamplesDropped(u64),
     /// Somebody set the wall clock.
     ClockSet,
+    /// This machine was cloned, or has gone back to a snapshot.
+    NewGeneration {
+        /// What the session that begins is called.
+        session_id: String,
+    },
     /// The loop's own time came, or that of a sample.
     Tick,
     /// The agent shall end.

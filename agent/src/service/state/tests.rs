@@ -309,3 +309,33 @@ fn a_set_clock_is_told_at_once() {
     bench.on(Input::HostDetached);
     assert!(bench.on(Input::ClockSet).is_empty(), "the next handshake carries the time");
 }
+
+#[test]
+fn a_machine_that_is_another_begins_a_new_session() {
+    let mut bench = Bench::active();
+    let hello = Hello { host_session_id: "h".to_owned(), protocol_version: 2, capabilities: vec!["cancel".to_owned()] };
+    bench.on(message(HostMessage::Hello(hello)));
+    let (enabled, host_version) = (vec!["cancel".to_owned()], "1".to_owned());
+    let ack = HandshakeAck { host_session_id: "h".to_owned(), protocol_version: 2, enabled, host_version, time: WALL };
+    let of = |session: &str, message| {
+        let (host_session_id, session_id) = (Some("h".to_owned()), Some(session.to_owned()));
+        let sessions = infini_protocol::host::Sessions { host_session_id, session_id };
+        Input::Message(Box::new(Heard { message, sessions, payload: [0; 32] }))
+    };
+    let before = bench.machine.identity.session_id.clone();
+    let cancel = || HostMessage::Cancel(Cancel { id: "1".to_owned() });
+    bench.on(of(&before, HostMessage::HandshakeAck(ack)));
+    assert_eq!(bench.on(of(&before, cancel())), [Effect::Cancel("1".to_owned())]);
+
+    let effects = bench.on(Input::NewGeneration { session_id: "another".to_owned() });
+    let [Effect::Session(AgentBody::Handshake(handshake)), ..] = effects.as_slice() else { panic!("{effects:?}") };
+    assert_eq!(handshake.session_id, "another");
+    assert_eq!(kinds(&bench.on(of(&before, cancel()))), ["error"], "what was signed before does nothing any more");
+    assert_eq!(kinds(&bench.on(of("another", cancel()))), ["error"], "nothing is agreed on in the new session");
+
+    bench.on(Input::HostDetached);
+    assert!(bench.on(Input::NewGeneration { session_id: "third".to_owned() }).is_empty());
+    let effects = bench.on(Input::HostAttached);
+    let [Effect::Session(AgentBody::Handshake(handshake)), ..] = effects.as_slice() else { panic!("{effects:?}") };
+    assert_eq!(handshake.session_id, "third", "the next host hears of it");
+}

@@ -23,6 +23,7 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let mut audit = Audit::open(folder.path(), settings);
         write(&mut audit, entries);
+        audit.sync();
         let head = audit.head().unwrap();
         Self { folder, head }
     }

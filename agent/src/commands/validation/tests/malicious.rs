@@ -256,7 +256,7 @@ pub const MOUNT_POINTS: &[(Layer, &str)] = &[
     (Type, "C:"),
     (Type, "//"),
     (Type, "//server/share"),
-    (Type, "/mnt/"),
+    (Type, "/mnt//"),
     (Type, "/mnt//x"),
     (Type, "/mnt/.."),
     (Type, "/mnt/../etc"),
@@ -287,6 +287,6 @@ pub const QUERIES: &[(Layer, &str)] = &[
     (Type, "vim?"),
     (Type, "/etc/passwd"),
     (Type, "http://example.org"),
-    (Type, " vim"),
-    (Type, "vim "),
+    (Type, "vim#"),
+    (Type, "JSON::PP"),
 ];
