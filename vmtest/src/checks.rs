@@ -3,6 +3,7 @@
 mod agent_memory;
 mod agrees_with_proc;
 mod audit;
+mod beside_qemu_ga;
 mod busy_core;
 mod clock;
 mod commands;
@@ -78,6 +79,7 @@ const CHECKS: &[Check] = &[
     check!("memory after 100 samples", 180, agent_memory::stays_small),
     check!("typed commands", 240, commands::typed),
     check!("raw commands", 240, commands::raw),
+    check!("beside qemu-ga", 240, beside_qemu_ga::is_measured),
     check!("packages", 400, packages::change),
     check!("update of the agent itself", 240, packages::update_the_agent),
     check!("golden image", 400, golden_image::forgets),
