@@ -16,6 +16,7 @@ mod idle;
 mod install;
 mod kills;
 mod kills_in_guest;
+mod kills_of_the_link;
 mod kills_on_local_sockets;
 mod listener;
 mod network_traffic;
@@ -89,6 +90,9 @@ const CHECKS: &[Check] = &[
     check!("port unplugged and plugged in", 120, replug::recovers),
     check!("kills in the guest", 600, kills_in_guest::recover),
     check!("kills on local sockets", 500, kills_on_local_sockets::recover),
+    check!("kills of the port", 240, kills_of_the_link::port),
+    check!("kills of the socket", 240, kills_of_the_link::socket),
+    check!("kills of a local socket", 240, kills_of_the_link::local_socket),
     check!("idle while the host is away", 150, idle::wakes_for_nothing),
     check!("reboot", 300, reboot::recovers),
     check!("stop", 60, stop::is_clean),
@@ -156,8 +160,8 @@ mod tests {
 
     #[test]
     fn a_word_chooses_and_an_unknown_word_is_an_error() {
-        let chosen = choose(&["kills".to_owned(), "reboot".to_owned()]).unwrap();
-        assert_eq!(chosen.len(), 3);
+        let chosen = choose(&["kills on".to_owned(), "reboot".to_owned()]).unwrap();
+        assert_eq!(chosen.len(), 2);
         assert_eq!(choose(&[]).unwrap().len(), CHECKS.len());
         assert!(choose(&["nonsense".to_owned()]).is_err());
     }

@@ -157,6 +157,22 @@ impl Vm {
         self.qmp().execute("device_add", port).await.map(drop)
     }
 
+    /// Has QEMU close the agent's socket, with the connection on it, and remove its file.
+    pub async fn take_agent_socket_away(&self) -> anyhow::Result<()> {
+        // A device always has a backend, so another socket takes its place; QEMU removes the file of the one that it closes.
+        self.move_agent_socket(&self.places.agent().with_extension("elsewhere")).await
+    }
+
+    /// Has QEMU listen on the agent's socket again.
+    pub async fn put_agent_socket_back(&self) -> anyhow::Result<()> {
+        self.move_agent_socket(&self.places.agent()).await
+    }
+
+    async fn move_agent_socket(&self, path: &Path) -> anyhow::Result<()> {
+        let change = json!({ "id": AGENT_CHARDEV, "backend": listening_on(path) });
+        self.qmp().execute("chardev-change", change).await.map(drop)
+    }
+
     /// Puts one more port into the machine, with a socket of its own.
     pub async fn plug_port(&self, id: &'static str, name: &str) -> anyhow::Result<ExtraPort> {
         let (chardev, socket) = (format!("{id}-socket"), self.places.sockets.join(format!("{id}.sock")));
