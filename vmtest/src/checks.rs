@@ -27,6 +27,7 @@ mod resident_process;
 mod restarts;
 mod stop;
 mod uninstall;
+mod vsock;
 mod wrong_secret;
 
 use std::pin::Pin;
@@ -88,6 +89,7 @@ const CHECKS: &[Check] = &[
     check!("clock that is set", 120, clock::is_told),
     check!("wrong secret", 120, wrong_secret::is_refused),
     check!("port unplugged and plugged in", 120, replug::recovers),
+    check!("vsock", 120, vsock::dials_out),
     check!("kills in the guest", 600, kills_in_guest::recover),
     check!("kills on local sockets", 500, kills_on_local_sockets::recover),
     check!("kills of the port", 240, kills_of_the_link::port),

@@ -14,8 +14,8 @@ use crate::tools;
 pub const SUITE: &str = "bookworm";
 
 /// What the guest has beyond the essential packages. qemu-guest-agent runs only where its own port is, which one check plugs in.
-pub const PACKAGES: [&str; 8] =
-    ["systemd", "systemd-sysv", "udev", "dbus", "procps", "iproute2", "kmod", "qemu-guest-agent"];
+pub const PACKAGES: [&str; 9] =
+    ["systemd", "systemd-sysv", "udev", "dbus", "procps", "iproute2", "kmod", "qemu-guest-agent", "socat"];
 
 /// Sparse: an image takes as much room as its files.
 pub const IMAGE_SIZE: &str = "1500M";
