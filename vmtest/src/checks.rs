@@ -80,7 +80,7 @@ const CHECKS: &[Check] = &[
     check!("restart of the agent", 60, restarts::agent),
     check!("memory after 100 samples", 180, agent_memory::stays_small),
     check!("typed commands", 240, commands::typed),
-    check!("raw commands", 240, commands::raw),
+    check!("raw commands", 300, commands::raw),
     check!("beside qemu-ga", 240, beside_qemu_ga::is_measured),
     check!("packages", 400, packages::change),
     check!("update of the agent itself", 240, packages::update_the_agent),
