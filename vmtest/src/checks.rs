@@ -11,6 +11,7 @@ mod diagnose;
 mod disk_write;
 mod golden_image;
 mod handshake;
+mod host_commands;
 mod host_tools;
 mod idle;
 mod install;
@@ -81,6 +82,7 @@ const CHECKS: &[Check] = &[
     check!("memory after 100 samples", 180, agent_memory::stays_small),
     check!("typed commands", 240, commands::typed),
     check!("raw commands", 300, commands::raw),
+    check!("commands by name", 240, host_commands::by_name),
     check!("beside qemu-ga", 240, beside_qemu_ga::is_measured),
     check!("packages", 400, packages::change),
     check!("update of the agent itself", 240, packages::update_the_agent),
