@@ -3,6 +3,7 @@
 mod agent_memory;
 mod agrees_with_proc;
 mod audit;
+mod beside_qemu_ga;
 mod busy_core;
 mod clock;
 mod commands;
@@ -10,11 +11,13 @@ mod diagnose;
 mod disk_write;
 mod golden_image;
 mod handshake;
+mod host_commands;
 mod host_tools;
 mod idle;
 mod install;
 mod kills;
 mod kills_in_guest;
+mod kills_of_the_link;
 mod kills_on_local_sockets;
 mod listener;
 mod network_traffic;
@@ -25,6 +28,7 @@ mod resident_process;
 mod restarts;
 mod stop;
 mod uninstall;
+mod vsock;
 mod wrong_secret;
 
 use std::pin::Pin;
@@ -77,7 +81,9 @@ const CHECKS: &[Check] = &[
     check!("restart of the agent", 60, restarts::agent),
     check!("memory after 100 samples", 180, agent_memory::stays_small),
     check!("typed commands", 240, commands::typed),
-    check!("raw commands", 240, commands::raw),
+    check!("raw commands", 300, commands::raw),
+    check!("commands by name", 240, host_commands::by_name),
+    check!("beside qemu-ga", 240, beside_qemu_ga::is_measured),
     check!("packages", 400, packages::change),
     check!("update of the agent itself", 240, packages::update_the_agent),
     check!("golden image", 400, golden_image::forgets),
@@ -85,8 +91,12 @@ const CHECKS: &[Check] = &[
     check!("clock that is set", 120, clock::is_told),
     check!("wrong secret", 120, wrong_secret::is_refused),
     check!("port unplugged and plugged in", 120, replug::recovers),
+    check!("vsock", 120, vsock::dials_out),
     check!("kills in the guest", 600, kills_in_guest::recover),
     check!("kills on local sockets", 500, kills_on_local_sockets::recover),
+    check!("kills of the port", 240, kills_of_the_link::port),
+    check!("kills of the socket", 240, kills_of_the_link::socket),
+    check!("kills of a local socket", 240, kills_of_the_link::local_socket),
     check!("idle while the host is away", 150, idle::wakes_for_nothing),
     check!("reboot", 300, reboot::recovers),
     check!("stop", 60, stop::is_clean),
@@ -154,8 +164,8 @@ mod tests {
 
     #[test]
     fn a_word_chooses_and_an_unknown_word_is_an_error() {
-        let chosen = choose(&["kills".to_owned(), "reboot".to_owned()]).unwrap();
-        assert_eq!(chosen.len(), 3);
+        let chosen = choose(&["kills on".to_owned(), "reboot".to_owned()]).unwrap();
+        assert_eq!(chosen.len(), 2);
         assert_eq!(choose(&[]).unwrap().len(), CHECKS.len());
         assert!(choose(&["nonsense".to_owned()]).is_err());
     }

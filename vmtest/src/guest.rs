@@ -1,10 +1,14 @@
 //! What runs inside of the machine: the control channel's end, and loads that a shell line cannot make.
 
+pub mod bare;
 mod serve;
 
+use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::net::TcpListener;
+use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Subcommand;
@@ -22,6 +26,8 @@ pub enum Command {
     },
     /// Listen on a free TCP port until killed; says `ready PORT` when it does
     Listen,
+    /// Answer on a port as simply as a program can, to be measured beside; says `ready` when it has the port
+    Bare,
 }
 
 /// Does it.
@@ -30,6 +36,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve => serve::run(),
         Command::Resident { mib } => resident(mib),
         Command::Listen => listen(),
+        Command::Bare => bare::run(),
     }
 }
 
@@ -49,6 +56,20 @@ fn listen() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").context("listening")?;
     say(&format!("ready {}", listener.local_addr()?.port()))?;
     wait_for_ever()
+}
+
+/// The port appears with its driver; udev names it a moment later. The kernel has no event that a plain program could await here,
+/// so this looks again, for a minute at most.
+fn open_port(name: &str) -> anyhow::Result<File> {
+    let path = Path::new("/dev/virtio-ports").join(name);
+    for _ in 0..600 {
+        if path.exists() {
+            let port = OpenOptions::new().read(true).write(true).open(&path);
+            return port.with_context(|| format!("{}", path.display()));
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    anyhow::bail!("{} did not appear within a minute", path.display())
 }
 
 fn say(line: &str) -> anyhow::Result<()> {

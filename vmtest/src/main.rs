@@ -8,6 +8,7 @@ mod host_process;
 mod host_side;
 mod image;
 mod local_agent;
+mod peers;
 mod qemu;
 mod qmp;
 mod random;

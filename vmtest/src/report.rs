@@ -47,7 +47,7 @@ impl Report {
         self.0.iter().filter(|outcome| outcome.failure.is_some()).count()
     }
 
-    /// The figures as a table, every failure once more, and the closing line.
+    /// The figures as a table, every failure once more, how long each check took, and the closing line.
     pub fn summary(&self) -> String {
         let figures = || self.0.iter().flat_map(|outcome| &outcome.figures.0);
         let width = figures().map(|(what, _)| what.chars().count()).max().unwrap_or(0);
@@ -63,8 +63,13 @@ impl Report {
                 lines.push(format!("  {}: {}", outcome.name, failure.replace('\n', "\n    ")));
             }
         }
-        let took: Duration = self.0.iter().map(|outcome| outcome.took).sum();
-        lines.push(format!("\nThe checks took {:.0} s", took.as_secs_f64()));
+        lines.push("\nTimes, the longest first".to_owned());
+        let mut times: Vec<_> = self.0.iter().map(|outcome| (outcome.took, outcome.name)).collect();
+        times.sort_by_key(|(took, _)| std::cmp::Reverse(*took));
+        lines.extend(times.iter().map(|(took, name)| format!("  {:>6.1} s  {name}", took.as_secs_f64())));
+        let took: Duration = times.iter().map(|(took, _)| *took).sum();
+        let minutes = took.as_secs() / 60;
+        lines.push(format!("\nThe checks took {minutes} min {:02} s", took.as_secs() % 60));
         lines.push(format!("{} passed, {} failed", self.0.len() - self.failed(), self.failed()));
         lines.join("\n")
     }
@@ -88,7 +93,8 @@ mod tests {
         for line in ["busy core  97.3 %", "kills      200", "kills: number 3 took 6 s", "reboot: no handshake"] {
             assert!(summary.contains(line), "{line:?} is not in\n{summary}");
         }
-        assert!(summary.ends_with("1 passed, 2 failed"), "{summary}");
+        assert!(summary.ends_with("The checks took 1 min 08 s\n1 passed, 2 failed"), "{summary}");
+        assert!(summary.contains("  40.0 s  kills\n    20.0 s  reboot\n     8.0 s  busy loop"), "{summary}");
         assert!(!report.passed());
     }
 

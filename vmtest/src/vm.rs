@@ -1,10 +1,10 @@
 //! A running machine: its QEMU, its control channel and the agent's socket.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::control::Control;
@@ -37,9 +37,18 @@ pub struct Background {
     pub said: String,
 }
 
+/// A port that only one check needs.
+#[derive(Debug)]
+pub struct ExtraPort {
+    id: &'static str,
+    chardev: String,
+    /// Where the host's end of it is.
+    pub socket: PathBuf,
+}
+
 impl Vm {
     /// Boots the image with a second disk and waits until the guest answers.
-    pub async fn boot(image: &Image, second_disk: &std::path::Path, places: Places) -> anyhow::Result<Self> {
+    pub async fn boot(image: &Image, second_disk: &Path, places: Places) -> anyhow::Result<Self> {
         let qemu = Qemu::start(image, second_disk, &places).await?;
         let control = Control::connect(&places.control()).await?;
         let booted = timeout(BOOT_DEADLINE, control.boot_after(None)).await;
@@ -125,10 +134,13 @@ impl Vm {
 
     /// Takes the agent's port out of the machine.
     pub async fn unplug_agent_port(&self) -> anyhow::Result<()> {
+        self.take_out(AGENT_PORT).await
+    }
+
+    async fn take_out(&self, port: &str) -> anyhow::Result<()> {
         let mut events = self.events();
-        self.qmp().execute("device_del", json!({ "id": AGENT_PORT })).await?;
-        let gone = events.wait_for("the port is out", LINE_DEADLINE, |event| event.is_deleted(AGENT_PORT));
-        gone.await.map(drop)
+        self.qmp().execute("device_del", json!({ "id": port })).await?;
+        events.wait_for("the port is out", LINE_DEADLINE, |event| event.is_deleted(port)).await.map(drop)
     }
 
     /// Puts it back in.
@@ -140,6 +152,37 @@ impl Vm {
             "name": AGENT_PORT_NAME,
         });
         self.qmp().execute("device_add", port).await.map(drop)
+    }
+
+    /// Has QEMU close the agent's socket, with the connection on it, and remove its file.
+    pub async fn take_agent_socket_away(&self) -> anyhow::Result<()> {
+        // A device always has a backend, so another socket takes its place; QEMU removes the file of the one that it closes.
+        self.move_agent_socket(&self.places.agent().with_extension("elsewhere")).await
+    }
+
+    /// Has QEMU listen on the agent's socket again.
+    pub async fn put_agent_socket_back(&self) -> anyhow::Result<()> {
+        self.move_agent_socket(&self.places.agent()).await
+    }
+
+    async fn move_agent_socket(&self, path: &Path) -> anyhow::Result<()> {
+        let change = json!({ "id": AGENT_CHARDEV, "backend": listening_on(path) });
+        self.qmp().execute("chardev-change", change).await.map(drop)
+    }
+
+    /// Puts one more port into the machine, with a socket of its own.
+    pub async fn plug_port(&self, id: &'static str, name: &str) -> anyhow::Result<ExtraPort> {
+        let (chardev, socket) = (format!("{id}-socket"), self.places.sockets.join(format!("{id}.sock")));
+        self.qmp().execute("chardev-add", json!({ "id": chardev, "backend": listening_on(&socket) })).await?;
+        let port = json!({ "driver": "virtserialport", "id": id, "chardev": chardev, "name": name });
+        self.qmp().execute("device_add", port).await?;
+        Ok(ExtraPort { id, chardev, socket })
+    }
+
+    /// Takes such a port out again.
+    pub async fn unplug_port(&self, port: ExtraPort) -> anyhow::Result<()> {
+        self.take_out(port.id).await?;
+        self.qmp().execute("chardev-remove", json!({ "id": port.chardev })).await.map(drop)
     }
 
     /// Whether the guest has the agent's port open, as QEMU sees it.
@@ -159,4 +202,10 @@ impl Vm {
         let open = events.wait_for("the agent opens its port", limit, |event| event.is_port(AGENT_PORT, true));
         open.await.map(drop)
     }
+}
+
+/// A backend of a device, as QEMU's protocol describes it.
+fn listening_on(socket: &Path) -> Value {
+    let address = json!({ "type": "unix", "data": { "path": socket } });
+    json!({ "type": "socket", "data": { "addr": address, "server": true, "wait": false } })
 }

@@ -22,6 +22,9 @@ pub const VM_ID: &str = "vmtest-1";
 /// The name of the agent's unit.
 pub const UNIT: &str = "infiniservice.service";
 
+/// What changes the unit until the next boot.
+const DROP_IN: &str = "/run/systemd/system/infiniservice.service.d";
+
 /// The booted machine and everything that belongs to the run.
 #[derive(Debug)]
 pub struct Workbench {
@@ -91,6 +94,21 @@ impl Workbench {
     pub async fn guest_time(&self) -> anyhow::Result<Timestamp> {
         let ms = self.vm.run("date +%s%3N").await?;
         ms.parse().map(Timestamp::from_unix_ms).with_context(|| format!("the guest's time is {ms:?}"))
+    }
+
+    /// Changes the agent's unit until the next [`Workbench::reset_unit`], and restarts the agent. `settings` are lines of the unit's
+    /// `[Service]`.
+    pub async fn change_unit(&self, settings: &[&str]) -> anyhow::Result<()> {
+        let lines = settings.iter().map(|line| format!("'{line}'")).collect::<Vec<_>>().join(" ");
+        let write = format!("mkdir -p {DROP_IN} && printf '%s\\n' '[Service]' {lines} >{DROP_IN}/vmtest.conf");
+        self.vm.run(&format!("{write} && systemctl daemon-reload")).await?;
+        self.restart_agent().await
+    }
+
+    /// The unit as installed, and an agent started by it.
+    pub async fn reset_unit(&self) -> anyhow::Result<()> {
+        self.vm.run(&format!("rm -r {DROP_IN} && systemctl daemon-reload")).await?;
+        self.restart_agent().await
     }
 
     /// Restarts the agent and waits until systemd calls it ready.

@@ -1,6 +1,8 @@
 //! The project's own chores. `cargo xtask --help` lists them.
 
 mod check;
+#[cfg(test)]
+mod protocol_map;
 mod vmtest;
 
 use std::path::Path;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, ensure};
 use infini_protocol::metrics::{DiskUsage, MetricsData, ServiceStatus};
+use tokio::time::sleep;
 
 use crate::host_side::HostSide;
 use crate::report::Figures;
@@ -15,26 +16,39 @@ use crate::workbench::Workbench;
 /// Services are read every few minutes, and again with the next sample where systemd did not answer in time.
 const SERVICES_DEADLINE: Duration = Duration::from_secs(60);
 
+/// The guest has no swap of its own.
+const SWAP_ON: &str = "dd if=/dev/zero of=/var/tmp/vmtest.swap bs=1M count=32 status=none && chmod 600 /var/tmp/vmtest.swap && \
+                       mkswap --quiet /var/tmp/vmtest.swap && swapon /var/tmp/vmtest.swap";
+const SWAP_OFF: &str = "swapoff /var/tmp/vmtest.swap && rm /var/tmp/vmtest.swap";
+
+/// How long the processors are watched. The two looks at them are not the agent's two, which are up to half a second apart from them.
+const WATCHED: Duration = Duration::from_secs(5);
+const PROCESSOR_PERCENT: f64 = 15.0;
+
 /// All that can be compared with a second source.
 pub async fn agrees(bench: &mut Workbench, figures: &mut Figures) -> anyhow::Result<()> {
     let mut host = bench.connect().await?;
     // Each comparison runs, so that one wrong figure does not hide another.
     let mut wrong = Vec::new();
     wrong.extend(services(&mut host, bench).await.err());
+    wrong.extend(processor(&mut host, &bench.vm, figures).await.err());
     let earliest = first_number(&bench.vm.run("cat /proc/uptime").await?)?;
+    let cards = bench.vm.run("cat /proc/net/dev").await?;
     let sample = host.sample().await?;
     let (data, vm) = (&sample.data, &bench.vm);
     figures.note("processes, ports in a sample", format!("{:?}, {:?}", count(&data.processes), count(&data.ports)));
     for result in [
         times(data, vm, earliest).await,
         memory(data, vm).await,
+        disks(data, vm).await,
         names(data, vm).await,
         file_systems(data, vm).await,
-        interfaces(data, vm).await,
+        interfaces(data, vm, &cards).await,
         processes(data, bench).await,
     ] {
         wrong.extend(result.err());
     }
+    wrong.extend(swap(&mut host, vm).await.err());
     if !data.errors.is_empty() {
         wrong.push(anyhow!("groups that failed on a healthy machine: {:?}", data.errors));
     }
@@ -59,9 +73,13 @@ async fn times(data: &MetricsData, vm: &Vm, earliest: f64) -> anyhow::Result<()>
     let uptime = data.system.uptime_seconds.context("no uptime")? as f64;
     // Whole seconds are told, rounded down.
     ensure!((earliest - 1.0..=latest).contains(&uptime), "uptime_seconds: {uptime} is not from {earliest} to {latest}");
-    let load: f64 = first_number(&vm.run("cat /proc/loadavg").await?)?;
-    let told = data.system.load_average.context("no load average")?.load_1min.get();
-    within("load_1min", told, load, 0.5)?;
+    let loads = vm.run("cat /proc/loadavg").await?;
+    let mut loads = loads.split(' ').map(first_number);
+    let told = data.system.load_average.context("no load average")?;
+    for (name, told) in [("load_1min", told.load_1min), ("load_5min", told.load_5min), ("load_15min", told.load_15min)]
+    {
+        within(name, told.get(), loads.next().context("/proc/loadavg is short")??, 0.5)?;
+    }
     let boot: f64 = first_number(&vm.run("sed -n 's/^btime //p' /proc/stat").await?)?;
     let info = data.system.info.as_ref().context("no info")?;
     within("boot_time", info.boot_time.context("no boot time")?.unix_ms() as f64 / 1000.0, boot, 2.0)?;
@@ -78,12 +96,68 @@ async fn memory(data: &MetricsData, vm: &Vm) -> anyhow::Result<()> {
     within_percent("available_kb", memory.available_kb as f64, available, 5.0).map(drop)
 }
 
+/// At the end, because the file takes room on the disk.
+async fn swap(host: &mut HostSide, vm: &Vm) -> anyhow::Result<()> {
+    vm.run(SWAP_ON).await?;
+    let sampled = host.sample().await;
+    let total = first_number(&vm.run("sed -n 's/^SwapTotal: *//p' /proc/meminfo").await?);
+    let free = first_number(&vm.run("sed -n 's/^SwapFree: *//p' /proc/meminfo").await?);
+    vm.run(SWAP_OFF).await?;
+    let (sample, total, free) = (sampled?, total?, free?);
+    let memory = sample.data.system.memory.as_ref().context("no memory")?;
+    ensure!(total > 0.0, "the guest has no swap");
+    same("swap_total_kb", memory.swap_total_kb.context("no swap_total_kb")? as f64, total)?;
+    within("swap_used_kb", memory.swap_used_kb.context("no swap_used_kb")? as f64, total - free, 1024.0)
+}
+
+/// All processors together, while one of the two is kept busy.
+async fn processor(host: &mut HostSide, vm: &Vm, figures: &mut Figures) -> anyhow::Result<()> {
+    const READ: &str = "head -n 1 /proc/stat";
+    let looping = vm.start("sh -c 'echo ready; while :; do :; done'").await?;
+    let watched = async {
+        host.sample().await?;
+        let before = vm.run(READ).await?;
+        sleep(WATCHED).await;
+        let after = vm.run(READ).await?;
+        Ok::<_, anyhow::Error>((before, after, host.sample().await?))
+    };
+    let watched = watched.await;
+    vm.kill(&looping).await?;
+    let (before, after, sample) = watched?;
+    let told = sample.data.system.cpu.as_ref().context("no cpu")?.usage_percent.get();
+    let real = busy_percent(&before, &after)?;
+    figures.note("processors: the agent's, /proc/stat's", format!("{told:.1} %, {real:.1} %"));
+    within("usage_percent of the processors", told, real, PROCESSOR_PERCENT)
+}
+
+/// From two first lines of /proc/stat (proc_stat(5)): user, nice, system, idle, iowait, irq, softirq, steal; what follows is in user.
+fn busy_percent(before: &str, after: &str) -> anyhow::Result<f64> {
+    let times =
+        |line: &str| line.split_whitespace().skip(1).take(8).map(first_number).collect::<anyhow::Result<Vec<_>>>();
+    let (before, after) = (times(before)?, times(after)?);
+    ensure!(before.len() == 8 && after.len() == 8, "/proc/stat is short");
+    let spent: Vec<f64> = after.iter().zip(&before).map(|(after, before)| after - before).collect();
+    let (all, idle) = (spent.iter().sum::<f64>(), spent[3] + spent[4]);
+    ensure!(all > 0.0, "no time has passed in /proc/stat");
+    Ok((all - idle) * 100.0 / all)
+}
+
+/// Partitions, loop devices and the like are no disks.
+async fn disks(data: &MetricsData, vm: &Vm) -> anyhow::Result<()> {
+    let devices = data.system.disk.as_ref().context("no disk")?.devices.as_ref().context("no devices")?;
+    let real = vm.run("ls /sys/block | grep -v -e ^loop -e ^ram").await?;
+    same("disks", devices.iter().map(|device| &*device.name).collect(), real.lines().collect::<BTreeSet<_>>())
+}
+
 async fn names(data: &MetricsData, vm: &Vm) -> anyhow::Result<()> {
     let info = data.system.info.as_ref().context("no info")?;
     same("hostname", info.hostname.as_deref(), Some(vm.run("cat /proc/sys/kernel/hostname").await?.as_str()))?;
     same("kernel_version", info.kernel_version.as_deref(), Some(vm.run("uname -r").await?.as_str()))?;
-    let system = vm.run(". /etc/os-release; echo $NAME").await?;
-    same("name of the system", info.name.as_deref(), Some(system.as_str()))
+    let arch = vm.run("uname -m").await?;
+    same("arch", info.arch.as_deref(), Some(arch.as_str()))?;
+    let system = vm.run(". /etc/os-release; echo $NAME; echo $VERSION_ID").await?;
+    let told = [info.name.as_deref(), info.os_version.as_deref()];
+    same("name and version of the system", told, [system.lines().next(), system.lines().nth(1)])
 }
 
 async fn file_systems(data: &MetricsData, vm: &Vm) -> anyhow::Result<()> {
@@ -112,13 +186,33 @@ fn one_file_system(disk: &DiskUsage, df: &[&str]) -> anyhow::Result<()> {
     within(&what("available_gb"), disk.available_gb.get(), gib(4)?, 0.02)
 }
 
-async fn interfaces(data: &MetricsData, vm: &Vm) -> anyhow::Result<()> {
+/// `earlier` is /proc/net/dev from before the sample: what is counted lies between it and what the file says now.
+async fn interfaces(data: &MetricsData, vm: &Vm, earlier: &str) -> anyhow::Result<()> {
     let told = &data.system.network.as_ref().context("no network")?.interfaces;
     let real = vm.run("ls /sys/class/net").await?;
     let without_loopback =
         |names: Vec<&str>| names.into_iter().filter(|name| *name != "lo").map(str::to_owned).collect();
     let told_names: BTreeSet<String> = without_loopback(told.iter().map(|interface| &*interface.name).collect());
-    same("interfaces", told_names, without_loopback(real.lines().collect()))
+    same("interfaces", told_names, without_loopback(real.lines().collect()))?;
+    let later = vm.run("cat /proc/net/dev").await?;
+    for card in told {
+        let (low, high) = (counters(earlier, &card.name)?, counters(&later, &card.name)?);
+        let counted = [card.bytes_received, card.packets_received, card.bytes_sent, card.packets_sent];
+        let between = counted.iter().zip(low.iter().zip(&high)).all(|(told, (low, high))| (low..=high).contains(&told));
+        ensure!(between, "counters of {}: {counted:?} are not from {low:?} to {high:?}", card.name);
+        let mac = vm.run(&format!("cat /sys/class/net/{}/address", card.name)).await?;
+        same("hardware address", card.mac.as_deref(), Some(mac.as_str()).filter(|_| &*card.name != "lo"))?;
+    }
+    Ok(())
+}
+
+/// Bytes and packets received, bytes and packets sent, of one interface in /proc/net/dev.
+fn counters(text: &str, name: &str) -> anyhow::Result<[u64; 4]> {
+    let line = text.lines().find_map(|line| line.trim_start().strip_prefix(name)?.strip_prefix(':'));
+    let fields: Vec<u64> =
+        line.context("no such interface")?.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+    ensure!(fields.len() == 16, "/proc/net/dev has {} fields for {name}", fields.len());
+    Ok([fields[0], fields[1], fields[8], fields[9]])
 }
 
 async fn processes(data: &MetricsData, bench: &Workbench) -> anyhow::Result<()> {
@@ -135,4 +229,24 @@ async fn processes(data: &MetricsData, bench: &Workbench) -> anyhow::Result<()> 
 
 fn first_number(text: &str) -> anyhow::Result<f64> {
     text.split_whitespace().next().and_then(|word| word.parse().ok()).with_context(|| format!("no number in {text:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn busy_is_what_is_neither_idle_nor_waits() {
+        let busy = busy_percent("cpu  100 0 50 800 50 0 0 0 9 9", "cpu  150 10 75 870 70 5 10 10 99 99").unwrap();
+        assert_eq!(busy, 110.0 * 100.0 / 200.0);
+        assert!(busy_percent("cpu  1 2", "cpu  1 2").is_err());
+    }
+
+    #[test]
+    fn an_interface_is_found_by_its_whole_name() {
+        let text =
+            "face |bytes\n  eth0: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\neth01: 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9\n";
+        assert_eq!(counters(text, "eth0").unwrap(), [1, 2, 9, 10]);
+        assert!(counters(text, "eth").is_err());
+    }
 }

@@ -38,8 +38,7 @@ pub async fn forgets(bench: &mut Workbench, figures: &mut Figures) -> anyhow::Re
     let disk = prepare(bench).await?;
     figures.note("a golden image was made in", format!("{:.0} s", started.elapsed().as_secs_f64()));
     let image = Image { root: disk, is_kept: false, ..bench.image.clone() };
-    let first = clone(bench, &image, "clone-1").await?;
-    let second = clone(bench, &image, "clone-2").await?;
+    let (first, second) = tokio::try_join!(clone(bench, &image, "clone-1"), clone(bench, &image, "clone-2"))?;
     ensure!(first.machine_id != second.machine_id, "both clones have the machine-id {}", first.machine_id);
     ensure!(first.greeting.vm_id != second.greeting.vm_id, "both clones call themselves {}", first.greeting.vm_id);
     provision(&first).await

@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use tokio::time::sleep;
 
 use crate::report::Figures;
-use crate::workbench::{UNIT, Workbench};
+use crate::workbench::Workbench;
 
 /// How long the guest watches; two ticks are 120 s apart.
 const WATCHED: Duration = Duration::from_secs(60);
@@ -17,9 +17,10 @@ const SETTLE: Duration = Duration::from_secs(5);
 
 /// Counts voluntary context switches of every thread over a minute.
 pub async fn wakes_for_nothing(bench: &mut Workbench, figures: &mut Figures) -> anyhow::Result<()> {
-    slow_down(bench).await?;
+    // A tick is the smaller of the metrics interval and half the watchdog's time, so both are raised.
+    bench.change_unit(&["WatchdogSec=0", "Environment=INFINISERVICE_INTERVAL=120s"]).await?;
     let counted = count(bench).await;
-    restore(bench).await?;
+    bench.reset_unit().await?;
     let (before, after) = counted?;
     let sum: u64 =
         after.iter().map(|(thread, count)| count.saturating_sub(before.get(thread).copied().unwrap_or(0))).sum();
@@ -43,22 +44,6 @@ async fn count(bench: &Workbench) -> anyhow::Result<(Switches, Switches)> {
     let output = bench.vm.run_for(WATCHED + Duration::from_secs(20), &line).await?;
     let (before, after) = output.split_once("then\n").context("the counts are incomplete")?;
     Ok((switches(before), switches(after)))
-}
-
-/// A tick is the smaller of the metrics interval and half the watchdog's time, so both are raised.
-async fn slow_down(bench: &Workbench) -> anyhow::Result<()> {
-    let drop_in = format!("/run/systemd/system/{UNIT}.d");
-    let text = "[Service]\\nWatchdogSec=0\\nEnvironment=INFINISERVICE_INTERVAL=120s\\n";
-    bench
-        .vm
-        .run(&format!("mkdir -p {drop_in} && printf '{text}' >{drop_in}/slow.conf && systemctl daemon-reload"))
-        .await?;
-    bench.restart_agent().await
-}
-
-async fn restore(bench: &Workbench) -> anyhow::Result<()> {
-    bench.vm.run(&format!("rm -r /run/systemd/system/{UNIT}.d && systemctl daemon-reload")).await?;
-    bench.restart_agent().await
 }
 
 /// Voluntary context switches by thread.

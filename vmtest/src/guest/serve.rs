@@ -1,40 +1,23 @@
 //! The guest's end of the control channel: shell lines in, how they ended out. Lines run side by side.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Context as _;
-
 use crate::control::wire::{Outcome, PORT_NAME, Reply, Request};
 
 /// Serves until the machine stops.
 pub fn run() -> anyhow::Result<()> {
-    let path = wait_for_port()?;
-    let port = OpenOptions::new().read(true).write(true).open(&path).with_context(|| format!("{}", path.display()))?;
+    let port = super::open_port(PORT_NAME)?;
     let (replies, outgoing) = mpsc::channel();
     let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
     replies.send(Reply::Hello { boot_id })?;
     let writer = port.try_clone()?;
     thread::spawn(move || write_replies(writer, &outgoing));
     read_requests(port, &replies)
-}
-
-/// The port appears with its driver; udev names it a moment later. The kernel has no event that a plain program could await here,
-/// so this looks again, for a minute at most.
-fn wait_for_port() -> anyhow::Result<PathBuf> {
-    let path = Path::new("/dev/virtio-ports").join(PORT_NAME);
-    for _ in 0..600 {
-        if path.exists() {
-            return Ok(path);
-        }
-        thread::sleep(Duration::from_millis(100));
-    }
-    anyhow::bail!("{} did not appear within a minute", path.display())
 }
 
 fn read_requests(port: File, replies: &Sender<Reply>) -> anyhow::Result<()> {

@@ -13,8 +13,9 @@ use crate::tools;
 /// The Debian release in the guest. The test's own binary runs there too, so it must not be older than the host's.
 pub const SUITE: &str = "bookworm";
 
-/// What the guest has beyond the essential packages.
-pub const PACKAGES: [&str; 7] = ["systemd", "systemd-sysv", "udev", "dbus", "procps", "iproute2", "kmod"];
+/// What the guest has beyond the essential packages. qemu-guest-agent runs only where its own port is, which one check plugs in.
+pub const PACKAGES: [&str; 9] =
+    ["systemd", "systemd-sysv", "udev", "dbus", "procps", "iproute2", "kmod", "qemu-guest-agent", "socat"];
 
 /// Sparse: an image takes as much room as its files.
 pub const IMAGE_SIZE: &str = "1500M";
