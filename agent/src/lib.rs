@@ -11,6 +11,7 @@ pub mod commands;
 pub mod communication;
 pub mod config;
 pub mod diagnose;
+mod heap;
 pub mod identity;
 pub mod logging;
 pub mod panics;

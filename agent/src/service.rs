@@ -26,6 +26,7 @@ use crate::commands::outcome::CommandError;
 use crate::commands::policy::Policy;
 use crate::communication::{Lane, LinkEvent, NotSent, VirtioSerial};
 use crate::config::{Config, Loaded};
+use crate::heap;
 use crate::supervisor::{Order, Supervisor};
 use phase_log::PhaseLog;
 pub use scripts_mark::ScriptsMark;
@@ -72,6 +73,8 @@ pub struct InfiniService {
     clock_watch: Option<ClockWatch>,
     reload: Reload,
     ticker: Interval,
+    /// Something was asked since memory was given back last.
+    is_heap_used: bool,
 }
 
 /// What the loop is made of. Each part is started already.
@@ -137,6 +140,7 @@ impl InfiniService {
             clock_watch,
             reload: parts.reload,
             ticker,
+            is_heap_used: true,
         }
     }
 
@@ -159,6 +163,7 @@ impl InfiniService {
             if is_tick {
                 self.phase_log.tick(phase, now());
                 self.supervisor.alive();
+                self.give_memory_back();
             }
         }
         self.supervisor.stopping();
@@ -166,6 +171,13 @@ impl InfiniService {
         self.end_commands().await;
         self.communication.shutdown(FLUSH_DEADLINE).await;
         tracing::info!("stopped");
+    }
+
+    /// What commands have needed, once none is left. At the tick, so that nothing wakes for it and no command waits for it.
+    fn give_memory_back(&mut self) {
+        if self.command_executor.is_idle() && std::mem::take(&mut self.is_heap_used) {
+            heap::give_back();
+        }
     }
 
     /// Commands that have reached this process are answered `SHUTTING_DOWN`: no other process can ever answer them.
@@ -272,6 +284,7 @@ impl InfiniService {
     }
 
     fn line(&mut self, line: &[u8], first_after_attach: bool) {
+        self.is_heap_used = true;
         let judged = inbound::judge(&mut self.authenticator, line, first_after_attach, clock::moment());
         if judged.proves_host && !self.communication.may_speak() {
             self.communication.verified();
