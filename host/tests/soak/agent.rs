@@ -1,4 +1,5 @@
-//! The real agent as a process of its own: the one of `infinihost demo`.
+//! The real agent as a process of its own: the program that `SOAK_AGENT` names, else the one of `infinihost demo`.
+#![allow(dead_code, reason = "the benchmark uses only a part")]
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -11,15 +12,25 @@ use tokio::process::{Child, Command};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-/// Its tick is short, so that what it does at a tick need not be waited for long.
-const CONFIGURATION: &str = "vm_id = \"soak\"\n\
-                             [collector]\ninterval = \"1s\"\n\
-                             [permissions]\nreads = \"all\"\nraw = \"all\"\n";
-
+/// So many samples that the agent has been through all that it does at a tick.
 const SAMPLES: u64 = 4;
 
 /// A bound for what takes a few ticks.
 const SOON: Duration = Duration::from_secs(60);
+
+/// A released agent, whose memory is worth judging.
+pub fn is_judged() -> bool {
+    std::env::var_os("SOAK_AGENT").is_some() || !cfg!(debug_assertions)
+}
+
+fn program() -> Command {
+    if let Some(agent) = std::env::var_os("SOAK_AGENT") {
+        return Command::new(agent);
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_infinihost"));
+    command.arg("__agent").arg(std::process::id().to_string());
+    command
+}
 
 pub fn key() -> Key {
     Key::new(SECRET).unwrap()
@@ -31,18 +42,17 @@ pub struct Agent {
 }
 
 impl Agent {
-    pub fn start() -> Self {
+    /// Starts it with these lines in its configuration.
+    pub fn start(configuration: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("config.toml");
         let state = dir.path().join("state");
         std::fs::create_dir(&state).unwrap();
-        std::fs::write(&config, CONFIGURATION).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_infinihost"))
+        std::fs::write(&config, format!("vm_id = \"vm-test\"\n{configuration}")).unwrap();
+        let child = program()
             .env_clear()
             .env("INFINISERVICE_SHARED_SECRET", SECRET)
             .env("STATE_DIRECTORY", &state)
-            .arg("__agent")
-            .arg(std::process::id().to_string())
             .arg("--config")
             .arg(config)
             .arg("--device")

@@ -16,6 +16,8 @@ const LAST_REMAINS: Duration = Duration::from_secs(20);
 #[derive(Debug, PartialEq, Eq)]
 pub struct Vitals {
     pub resident_kib: u64,
+    /// The part of it that is no file's, and so its own.
+    pub anonymous_kib: u64,
     pub threads: u64,
     /// What its descriptors are of.
     pub descriptors: Vec<String>,
@@ -32,6 +34,7 @@ impl Vitals {
         };
         Self {
             resident_kib: field("VmRSS"),
+            anonymous_kib: field("RssAnon"),
             threads: field("Threads"),
             descriptors: descriptors(&proc),
             children: children(&proc),
@@ -41,9 +44,12 @@ impl Vitals {
 
 impl fmt::Display for Vitals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { resident_kib, threads, descriptors, children } = self;
+        let Self { resident_kib, anonymous_kib, threads, descriptors, children } = self;
         let (descriptors, children) = (descriptors.len(), children.len());
-        write!(f, "{resident_kib} KiB resident, {threads} threads, {descriptors} descriptors, {children} children")
+        write!(
+            f,
+            "{resident_kib} KiB resident ({anonymous_kib} anonymous), {threads} threads, {descriptors} descriptors, {children} children"
+        )
     }
 }
 
