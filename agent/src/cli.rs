@@ -136,14 +136,23 @@ impl Arguments {
     }
 }
 
+/// Does what a running agent has started its own program once more for: to be above a command's processes, or to keep a change of
+/// packages. Nothing where the arguments are not an agent's. Every program that runs [`main_from`] has to ask this first.
+#[must_use]
+pub fn helper_from(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let code = process_runner::supervise(&arguments).or_else(|| package_management::keep(&arguments))?;
+    Some(code.into())
+}
+
 /// Runs the agent as its command line says: everything but the process's entry point.
 ///
 /// The secret is taken out of the environment first, so this comes before any thread is started.
 #[must_use]
 pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    if let Some(code) = process_runner::supervise(&arguments).or_else(|| package_management::keep(&arguments)) {
-        return code.into();
+    if let Some(code) = helper_from(arguments.iter().cloned()) {
+        return code;
     }
     let arguments = match Arguments::parse_all(arguments) {
         Ok(arguments) => arguments,

@@ -28,6 +28,7 @@ use crate::commands::process_runner::GRACE;
 use crate::communication::{Lane, LinkEvent, NotSent, VirtioSerial};
 use crate::config::{Config, Loaded};
 use crate::generation::GenerationWatch;
+use crate::heap;
 use crate::identity::random_id;
 use crate::supervisor::{Order, Supervisor};
 use phase_log::PhaseLog;
@@ -82,6 +83,8 @@ pub struct InfiniService {
     generation_watch: Option<GenerationWatch>,
     reload: Reload,
     ticker: Interval,
+    /// Something was asked since memory was given back last.
+    is_heap_used: bool,
 }
 
 /// What the loop is made of. Each part is started already.
@@ -154,6 +157,7 @@ impl InfiniService {
             generation_watch,
             reload: parts.reload,
             ticker,
+            is_heap_used: true,
         }
     }
 
@@ -176,6 +180,7 @@ impl InfiniService {
             if is_tick {
                 self.phase_log.tick(phase, now());
                 self.supervisor.alive();
+                self.give_memory_back();
             }
         }
         self.supervisor.stopping();
@@ -191,6 +196,13 @@ impl InfiniService {
             tracing::warn!("the disk does not answer; the last lines of the audit may not survive a power loss");
         }
         tracing::info!("stopped");
+    }
+
+    /// What commands have needed, once none is left. At the tick, so that nothing wakes for it and no command waits for it.
+    fn give_memory_back(&mut self) {
+        if self.command_executor.is_idle() && std::mem::take(&mut self.is_heap_used) {
+            heap::give_back();
+        }
     }
 
     /// Commands that have reached this process are answered `SHUTTING_DOWN`: no other process can ever answer them.
@@ -316,6 +328,7 @@ impl InfiniService {
     }
 
     fn line(&mut self, line: &[u8], first_after_attach: bool) {
+        self.is_heap_used = true;
         let judged = inbound::judge(&mut self.authenticator, line, first_after_attach, clock::moment());
         if judged.proves_host && !self.communication.may_speak() {
             self.communication.verified();

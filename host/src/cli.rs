@@ -115,6 +115,10 @@ fn interval(text: &str) -> Result<Duration, String> {
 /// Runs the program with the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
+    // The demo's agent is this very program, which it starts once more for each command that it runs.
+    if let Some(code) = infiniservice::cli::helper_from(std::env::args_os()) {
+        return code;
+    }
     let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
         Err(error) => {

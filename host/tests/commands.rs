@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use infini_protocol::agent::{AgentBody, Handshake, Response};
 use infini_protocol::host::{Action, HostMessage, UnsafeCommand};
-use infinihost::vm::{Command, Endpoint, RequestError, Vm};
+use infinihost::vm::{Command, Endpoint, RequestError, Vm, VmState};
 use support::{FakeAgent, Peer, SOON, Signed, greeting, key};
 use tokio::task::JoinHandle;
 
@@ -71,6 +71,80 @@ async fn a_command_whose_connection_breaks_is_sent_again_word_for_word() {
     peer.say(answer(command.id())).await;
     let response = running.await.unwrap().unwrap();
     assert!(response.duplicate, "{response:?}");
+}
+
+/// A command that the host sends before the agent has introduced itself in this connection.
+async fn sent_early(
+    vm: &Vm,
+    peer: &mut Peer,
+    command: &Command,
+) -> (Signed, JoinHandle<Result<Response, RequestError>>) {
+    let running = tokio::spawn({
+        let (vm, command) = (vm.clone(), command.clone());
+        async move { vm.run(command).await }
+    });
+    loop {
+        let heard = peer.hear().await;
+        if matches!(heard.message, HostMessage::UnsafeCommand(_)) {
+            return (heard, running);
+        }
+    }
+}
+
+/// Has the host know the guest's boot from a connection that is over, and gives the one after it.
+async fn second_connection(agent: &FakeAgent, vm: &Vm) -> Peer {
+    let mut peer = agent.accept().await;
+    peer.say(AgentBody::Handshake(cancelling("s-1"))).await;
+    vm.wait_for(|status| status.handshake.is_some()).await.unwrap();
+    drop(peer);
+    let peer = agent.accept().await;
+    vm.wait_for(|status| status.state != VmState::Absent).await.unwrap();
+    peer
+}
+
+#[tokio::test]
+async fn a_command_of_a_connection_that_broke_before_its_handshake_is_sent_again() {
+    let agent = FakeAgent::listen();
+    let vm = Vm::follow(endpoint(&agent));
+    let mut peer = second_connection(&agent, &vm).await;
+    let command = raw("touch once").with_id("once");
+    let (first, running) = sent_early(&vm, &mut peer, &command).await;
+    drop(peer);
+    let mut peer = agent.accept().await;
+    let second = peer.hear_order(&cancelling("s-1")).await;
+    assert_eq!(second.payload, first.payload);
+    peer.say(answer("once")).await;
+    running.await.unwrap().unwrap();
+}
+
+/// The agent reads it behind the `hello` that it answers: once more would only bring a second answer.
+#[tokio::test]
+async fn a_command_that_is_on_its_way_is_not_sent_again_for_the_handshake() {
+    let agent = FakeAgent::listen();
+    let vm = Vm::follow(endpoint(&agent));
+    let mut peer = second_connection(&agent, &vm).await;
+    let (_, early) = sent_early(&vm, &mut peer, &raw("touch once").with_id("early")).await;
+    let (next, running) = sent(&vm, &mut peer, &cancelling("s-1"), &raw("touch twice").with_id("next")).await;
+    assert!(next.payload.contains("touch twice"), "{next:?}");
+    for (id, running) in [("early", early), ("next", running)] {
+        peer.say(answer(id)).await;
+        assert_eq!(running.await.unwrap().unwrap().id, id);
+    }
+}
+
+/// Which boot has got it is not known: the new one answers, and the old one must not have it a second time.
+#[tokio::test]
+async fn a_command_sent_early_to_a_guest_that_was_started_anew_is_waited_for_and_not_repeated() {
+    let agent = FakeAgent::listen();
+    let vm = Vm::follow(endpoint(&agent));
+    let mut peer = second_connection(&agent, &vm).await;
+    let (_, early) = sent_early(&vm, &mut peer, &raw("reboot").with_id("early")).await;
+    let rebooted = Handshake { boot_id: "another".to_owned(), ..cancelling("s-2") };
+    let (next, running) = sent(&vm, &mut peer, &rebooted, &raw("uptime").with_id("next")).await;
+    assert!(next.payload.contains("uptime"), "{next:?}");
+    peer.say(answer("early")).await;
+    assert_eq!(early.await.unwrap().unwrap().id, "early");
+    running.abort();
 }
 
 #[tokio::test]

@@ -51,20 +51,35 @@ impl AgentMessage {
             timestamp: Timestamp,
         }
         let (kind, line) = parse::head(line)?;
-        let body = match kind.as_str() {
-            "handshake" => AgentBody::Handshake(parse::fields(&kind, line)?),
-            "metrics" => AgentBody::Metrics(parse::fields(&kind, line)?),
-            "response" => AgentBody::Response(parse::fields(&kind, line)?),
-            "keep_alive" => AgentBody::KeepAlive(parse::fields(&kind, line)?),
-            "error" => AgentBody::Error(parse::fields(&kind, line)?),
-            "error_report" => AgentBody::ErrorReport(parse::fields(&kind, line)?),
-            "agent_event" => AgentBody::AgentEvent(parse::fields(&kind, line)?),
-            "request_pending_scripts" => AgentBody::RequestPendingScripts(parse::fields(&kind, line)?),
-            "script_completion" => AgentBody::ScriptCompletion(parse::fields(&kind, line)?),
-            _ => return Err(parse::unknown(kind)),
-        };
+        let body = AgentBody::of(&kind, line)?;
         let Stamp { timestamp } = parse::fields(&kind, line)?;
         Ok(Self { timestamp, body })
+    }
+}
+
+impl AgentBody {
+    /// Reads what is said, whether a time stands beside it or not.
+    ///
+    /// # Errors
+    /// As with [`AgentMessage::parse`].
+    pub fn parse(line: &[u8]) -> Result<Self, ParseError> {
+        let (kind, line) = parse::head(line)?;
+        Self::of(&kind, line)
+    }
+
+    fn of(kind: &str, line: &str) -> Result<Self, ParseError> {
+        Ok(match kind {
+            "handshake" => Self::Handshake(parse::fields(kind, line)?),
+            "metrics" => Self::Metrics(parse::fields(kind, line)?),
+            "response" => Self::Response(parse::fields(kind, line)?),
+            "keep_alive" => Self::KeepAlive(parse::fields(kind, line)?),
+            "error" => Self::Error(parse::fields(kind, line)?),
+            "error_report" => Self::ErrorReport(parse::fields(kind, line)?),
+            "agent_event" => Self::AgentEvent(parse::fields(kind, line)?),
+            "request_pending_scripts" => Self::RequestPendingScripts(parse::fields(kind, line)?),
+            "script_completion" => Self::ScriptCompletion(parse::fields(kind, line)?),
+            _ => return Err(parse::unknown(kind.to_owned())),
+        })
     }
 }
 

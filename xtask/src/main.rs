@@ -3,6 +3,7 @@
 mod check;
 #[cfg(test)]
 mod protocol_map;
+mod soak;
 mod vmtest;
 
 use std::path::Path;
@@ -17,6 +18,8 @@ use clap::Parser;
 enum Verb {
     /// Run everything that must pass before a change, and report all that failed at once.
     Check(check::Options),
+    /// Send thousands of commands to the released agent over a connection that keeps breaking.
+    Soak(soak::Options),
     /// Boot a real virtual machine, install the agent in it and try everything from the host.
     Vmtest(vmtest::Options),
 }
@@ -26,6 +29,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies directly below the project's root")?;
     match Verb::parse() {
         Verb::Check(options) => check::run(root, &options),
+        Verb::Soak(options) => soak::run(root, &options),
         Verb::Vmtest(options) => vmtest::run(root, &options),
     }
 }

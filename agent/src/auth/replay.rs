@@ -5,11 +5,11 @@
 
 mod file;
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 
+use hashbrown::HashTable;
 use sha2::{Digest as _, Sha256};
 
 use file::JournalFile;
@@ -34,17 +34,47 @@ pub enum Seen {
     BelowFloor,
 }
 
-/// The set of nonces and the floor, without a file.
-#[derive(Debug, Default)]
+/// The set of nonces and the floor, without a file, in memory that is taken at the start and never moved.
+#[derive(Debug)]
 struct NonceWindow {
-    known: HashSet<NonceHash>,
-    by_time: BinaryHeap<Reverse<(u64, NonceHash)>>,
+    entries: Box<[Entry]>,
+    /// Where each nonce's entry is.
+    places: HashTable<u16>,
+    /// The same, lowest time first. Lines come about in the order of their times, so a new one's place is near the end.
+    by_time: VecDeque<u16>,
     floor: u64,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    hash: NonceHash,
+    ts: u64,
+}
+
+/// Not zeros, which would take no memory before they are overwritten: what the agent holds is to be seen at its start.
+const EMPTY: Entry = Entry { hash: [0xff; 16], ts: u64::MAX };
+
 impl NonceWindow {
+    fn new() -> Self {
+        Self {
+            entries: vec![EMPTY; CAPACITY].into_boxed_slice(),
+            places: HashTable::with_capacity(CAPACITY),
+            by_time: VecDeque::with_capacity(CAPACITY),
+            floor: 0,
+        }
+    }
+
+    /// From the lowest time to the highest.
+    fn iter(&self) -> impl ExactSizeIterator<Item = Entry> {
+        self.by_time.iter().map(|&place| self.entries[usize::from(place)])
+    }
+
+    fn is_known(&self, hash: &NonceHash) -> bool {
+        self.places.find(key(hash), |&place| self.entries[usize::from(place)].hash == *hash).is_some()
+    }
+
     fn look(&self, hash: &NonceHash, ts: u64) -> Seen {
-        if self.known.contains(hash) {
+        if self.is_known(hash) {
             Seen::Before
         } else if ts <= self.floor {
             Seen::BelowFloor
@@ -54,16 +84,40 @@ impl NonceWindow {
     }
 
     fn remember(&mut self, hash: NonceHash, ts: u64) {
-        if !self.known.insert(hash) {
+        if self.is_known(&hash) {
             return;
         }
-        self.by_time.push(Reverse((ts, hash)));
-        while self.known.len() > CAPACITY {
-            let Some(Reverse((lowest, oldest))) = self.by_time.pop() else { return };
-            self.known.remove(&oldest);
-            self.floor = self.floor.max(lowest);
-        }
+        let Some(place) = self.place_for(ts) else { return };
+        let Self { entries, places, by_time, .. } = self;
+        entries[usize::from(place)] = Entry { hash, ts };
+        places.insert_unique(key(&hash), place, |&place| key(&entries[usize::from(place)].hash));
+        by_time.insert(by_time.partition_point(|&other| entries[usize::from(other)].ts <= ts), place);
     }
+
+    /// Where a nonce of this time goes: the next place, or where the one with the lowest time was, which raises the floor. Nowhere
+    /// where its own time is the lowest.
+    fn place_for(&mut self, ts: u64) -> Option<u16> {
+        if self.by_time.len() < CAPACITY {
+            return u16::try_from(self.by_time.len()).ok();
+        }
+        let lowest = *self.by_time.front()?;
+        let entry = self.entries[usize::from(lowest)];
+        self.floor = self.floor.max(entry.ts.min(ts));
+        if ts < entry.ts {
+            return None;
+        }
+        self.by_time.pop_front();
+        if let Ok(found) = self.places.find_entry(key(&entry.hash), |&place| place == lowest) {
+            found.remove();
+        }
+        Some(lowest)
+    }
+}
+
+/// What the table goes by: a SHA-256 is as evenly spread as can be.
+fn key(hash: &NonceHash) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *hash;
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
 /// The memory of nonces and the file that carries it over a restart of the agent.
@@ -77,7 +131,7 @@ impl NonceJournal {
     /// A memory that ends with the process.
     #[must_use]
     pub fn in_memory() -> Self {
-        Self { window: NonceWindow::default(), file: None }
+        Self { window: NonceWindow::new(), file: None }
     }
 
     /// Reads the file and goes on with it. A last record that was cut by a crash is dropped: its line was not handed on.
@@ -85,7 +139,7 @@ impl NonceJournal {
     /// # Errors
     /// Where the file can be neither read nor created.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let mut window = NonceWindow::default();
+        let mut window = NonceWindow::new();
         let file = JournalFile::open(path, &mut window)?;
         Ok(Self { window, file: Some(file) })
     }

@@ -36,6 +36,7 @@ use crate::communication::{BorrowPolicy, LinkSettings, Receipt, VirtioSerial};
 use crate::config::settings::SETTINGS;
 use crate::config::{Auth, Config, ConfigError, DEFAULT_FILE, Layers, Loaded};
 use crate::diagnose;
+use crate::heap;
 use crate::identity::Identity;
 use crate::identity::linux::machine_facts;
 use crate::logging;
@@ -251,6 +252,7 @@ fn once(loaded: &Loaded) -> u8 {
 
 fn serve(start: Start, loaded: Loaded) -> u8 {
     panics::end_the_process_otherwise();
+    heap::keep_small();
     let log_level = logging::start(loaded.config.log.level);
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
@@ -383,8 +385,9 @@ fn journal(state_dir: &Path) -> NonceJournal {
     })
 }
 
+/// A thread for what may block ends with it: one that waited for more would wake up later only to end.
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
+    tokio::runtime::Builder::new_current_thread().enable_all().thread_keep_alive(Duration::ZERO).build()
 }
 
 #[cfg(test)]

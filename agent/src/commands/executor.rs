@@ -296,8 +296,7 @@ impl CommandExecutor {
         if may_come_again {
             self.ids.withdrawn(&key);
         } else {
-            let bytes = size(&body);
-            self.ids.answered(&key, &body, bytes);
+            self.ids.answered(&key, &body);
         }
         self.look_whether_alone();
         Answer { body, room }
@@ -355,20 +354,6 @@ impl CommandExecutor {
 /// What the memory of ids knows it by.
 fn key(ticket: &Ticket) -> String {
     if ticket.is_script { scripts::key(&ticket.name.id) } else { ticket.name.id.clone() }
-}
-
-/// What a kept answer costs, about.
-fn size(body: &AgentBody) -> usize {
-    const FIXED: usize = size_of::<Response>() + 128;
-    let text = match body {
-        AgentBody::Response(response) => {
-            let data = response.data.as_ref().map_or(0, |data| data.to_string().len() * 2);
-            response.stdout.len() + response.stderr.len() + response.error.as_ref().map_or(0, String::len) + data
-        }
-        AgentBody::ScriptCompletion(completion) => completion.stdout.len() + completion.stderr.len(),
-        _ => 0,
-    };
-    FIXED + text
 }
 
 fn with_note(mut outcome: Outcome, note: Option<String>) -> Outcome {

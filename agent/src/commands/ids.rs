@@ -1,24 +1,25 @@
 //! Which commands of this boot were started: the last 10,000 by id, so that none runs twice, and as many of their answers as fit.
 
+mod answers;
 mod file;
+mod records;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 
 use infini_protocol::agent::AgentBody;
 use sha2::{Digest as _, Sha256};
 
+use answers::Answers;
 use file::IdFile;
+use records::Records;
 
 /// The file's name in the state directory.
 pub const FILE: &str = "ids";
 
 /// How many ids are remembered.
 pub const CAPACITY: usize = 10_000;
-
-/// What the kept answers may take together. Most have some hundred bytes; one that is larger than all of this is not kept.
-const KEPT_BYTES: usize = 256 << 10;
 
 /// The SHA-256 of a payload.
 pub type Digest = [u8; 32];
@@ -56,22 +57,13 @@ pub enum Known {
     Other,
 }
 
-/// What became of a record.
-#[derive(Debug)]
-enum State {
-    Underway { is_written: bool },
-    Answered { body: Box<AgentBody>, bytes: usize },
-    Forgotten,
-}
-
 /// The memory of ids.
 #[derive(Debug)]
 pub struct Ids {
-    entries: HashMap<IdHash, (Digest, State)>,
-    order: VecDeque<IdHash>,
-    /// Ids whose answers are kept, oldest first.
-    kept: VecDeque<IdHash>,
-    kept_bytes: usize,
+    records: Records,
+    /// What runs or waits, and whether it is in the file.
+    underway: HashMap<IdHash, bool>,
+    answers: Answers,
     file: Option<IdFile>,
 }
 
@@ -79,7 +71,7 @@ impl Ids {
     /// A memory that ends with the process.
     #[must_use]
     pub fn in_memory() -> Self {
-        Self { entries: HashMap::new(), order: VecDeque::new(), kept: VecDeque::new(), kept_bytes: 0, file: None }
+        Self { records: Records::new(), underway: HashMap::new(), answers: Answers::default(), file: None }
     }
 
     /// A memory that lasts as long as the boot: what an earlier process of this boot started is known, its answers are not.
@@ -90,7 +82,7 @@ impl Ids {
         let (file, records) = IdFile::open(path, boot_id)?;
         let mut ids = Self::in_memory();
         for record in latest(records) {
-            ids.insert(record, State::Forgotten);
+            ids.records.insert(record);
         }
         Ok(Self { file: Some(file), ..ids })
     }
@@ -103,18 +95,23 @@ impl Ids {
     /// What is known of a command.
     #[must_use]
     pub fn look_up(&self, id: &str, payload: &Digest) -> Known {
-        match self.entries.get(&hash(id)) {
-            None => Known::New,
-            Some((known, _)) if known != payload => Known::Other,
-            Some((_, State::Underway { .. })) => Known::Underway,
-            Some((_, State::Answered { body, .. })) => Known::Answered(body.clone()),
-            Some((_, State::Forgotten)) => Known::Forgotten,
+        let id = hash(id);
+        let Some(record) = self.records.get(&id) else { return Known::New };
+        if record.payload != *payload {
+            return Known::Other;
         }
+        if self.underway.contains_key(&id) {
+            return Known::Underway;
+        }
+        self.answers.get(&id).map_or(Known::Forgotten, |body| Known::Answered(Box::new(body)))
     }
 
     /// A command was taken and has not begun: only this process knows of it.
     pub fn accepted(&mut self, id: &str, payload: Digest) {
-        self.insert(Record { id: hash(id), payload }, State::Underway { is_written: false });
+        let record = Record { id: hash(id), payload };
+        self.spare_underway();
+        self.records.insert(record);
+        self.underway.insert(record.id, false);
     }
 
     /// It begins: from now on no process of this boot runs it again.
@@ -123,7 +120,7 @@ impl Ids {
     }
 
     fn settle(&mut self, id: IdHash) {
-        if let Some((_, State::Underway { is_written: is_written @ false })) = self.entries.get_mut(&id) {
+        if let Some(is_written @ false) = self.underway.get_mut(&id) {
             *is_written = true;
             self.write_down(id);
         }
@@ -131,80 +128,37 @@ impl Ids {
 
     /// What only waits is not for the file: after a restart it would pass for one that has run.
     fn write_down(&mut self, id: IdHash) {
-        let Self { entries, order, file: Some(file), .. } = self else { return };
-        let Some((payload, _)) = entries.get(&id) else { return };
-        let record = Record { id, payload: *payload };
-        file.take(record, || {
-            order.iter().filter_map(|id| match entries.get(id)? {
-                (_, State::Underway { is_written: false }) => None,
-                (payload, _) => Some(Record { id: *id, payload: *payload }),
-            })
-        });
+        let Self { records, underway, file: Some(file), .. } = self else { return };
+        let Some(record) = records.get(&id) else { return };
+        let only_waits = |record: &Record| underway.get(&record.id) == Some(&false);
+        file.take(*record, || records.iter().filter(|record| !only_waits(record)).copied());
     }
 
     /// It never began and may come again.
     pub fn withdrawn(&mut self, id: &str) {
         let id = hash(id);
-        if self.entries.remove(&id).is_some() {
-            self.order.retain(|known| *known != id);
-        }
+        self.records.remove(&id);
+        self.underway.remove(&id);
     }
 
     /// It was answered, whether it had begun or not: no process of this boot runs it any more.
-    pub fn answered(&mut self, id: &str, body: &AgentBody, bytes: usize) {
+    pub fn answered(&mut self, id: &str, body: &AgentBody) {
         let id = hash(id);
         self.settle(id);
-        let Some((_, state)) = self.entries.get_mut(&id) else { return };
-        if bytes > KEPT_BYTES {
-            *state = State::Forgotten;
-            return;
-        }
-        *state = State::Answered { body: Box::new(body.clone()), bytes };
-        self.kept.push_back(id);
-        self.kept_bytes += bytes;
-        while self.kept_bytes > KEPT_BYTES {
-            let Some(oldest) = self.kept.pop_front() else { break };
-            self.forget_answer(&oldest);
+        if self.underway.remove(&id).is_some() {
+            self.answers.keep(id, body);
         }
     }
 
-    fn forget_answer(&mut self, id: &IdHash) {
-        if let Some((_, state)) = self.entries.get_mut(id)
-            && let State::Answered { bytes, .. } = state
-        {
-            self.kept_bytes -= *bytes;
-            *state = State::Forgotten;
-        }
-    }
-
-    fn insert(&mut self, record: Record, state: State) {
-        if self.entries.insert(record.id, (record.payload, state)).is_none() {
-            self.order.push_back(record.id);
-        }
-        self.make_room();
-    }
-
-    /// Forgets the oldest. What is still underway becomes the youngest instead, in the file as well: a long command must not run a second
-    /// time because many short ones came behind it. At most some thousand run or wait, so one turn finds enough others.
-    fn make_room(&mut self) {
-        for _ in 0..self.order.len() {
-            if self.order.len() <= CAPACITY {
-                return;
-            }
-            let Some(oldest) = self.order.pop_front() else { return };
-            if let Some((_, State::Underway { is_written })) = self.entries.get(&oldest) {
-                let is_written = *is_written;
-                self.order.push_back(oldest);
-                if is_written {
-                    self.write_down(oldest);
-                }
-                continue;
-            }
-            if let Some((_, State::Answered { bytes, .. })) = self.entries.remove(&oldest) {
-                self.kept_bytes -= bytes;
-                // Answers come about in the order of their commands, so it is not far.
-                let index = self.kept.iter().position(|kept| *kept == oldest);
-                index.map(|index| self.kept.remove(index));
+    /// What is underway and would have to leave next becomes the youngest instead, in the file as well: a long command must not run a
+    /// second time because many short ones came behind it. At most some thousand run or wait, so one turn finds others.
+    fn spare_underway(&mut self) {
+        for _ in 0..CAPACITY {
+            let Some(&Record { id, .. }) = self.records.oldest() else { return };
+            let Some(&is_written) = self.underway.get(&id) else { return };
+            self.records.keep_oldest();
+            if is_written {
+                self.write_down(id);
             }
         }
     }

@@ -40,6 +40,19 @@ impl Command {
         Ok(Self { id, message: HostMessage::UnsafeCommand(command), patience: patience(limit) })
     }
 
+    /// The same command under this id, which no other command of the guest's boot may have. A command whose end is not known is sent
+    /// again like this: what has run under its id does not run a second time.
+    #[must_use]
+    pub fn with_id(mut self, id: impl Into<String>) -> Self {
+        self.id = id.into();
+        match &mut self.message {
+            HostMessage::SafeCommand(command) => command.id.clone_from(&self.id),
+            HostMessage::UnsafeCommand(command) => command.id.clone_from(&self.id),
+            _ => {}
+        }
+        self
+    }
+
     /// The id that its answer carries.
     #[must_use]
     pub fn id(&self) -> &str {
@@ -64,9 +77,31 @@ pub type Waiter = oneshot::Sender<Result<Response, RequestError>>;
 struct Asked {
     id: String,
     message: HostMessage,
-    /// The guest's boot in which it was sent. The agent knows the ids of one boot: only in the same one does it run no id twice.
+    /// The guest's boot that was known last when it was sent. The agent knows the ids of one boot: only where it is still the same one
+    /// does it run no id twice.
     boot: Option<String>,
+    /// It was sent in this connection, in which the agent has not introduced itself yet.
+    is_early: bool,
     cancelled: bool,
+}
+
+impl Asked {
+    /// What was sent early may have been sent in either boot, and is still to be waited for.
+    fn is_of_another_boot(&self, here: &str) -> bool {
+        !self.is_early && self.boot.as_deref().is_some_and(|boot| boot != here)
+    }
+
+    /// The same once more, and its id where it is to be taken back. An agent that introduces itself reads what was sent early in its
+    /// connection, unless one that has ended since has read it; and what was sent in a boot that nobody knows is not sent twice.
+    fn again(&mut self, here: &str, is_new: bool) -> Option<(HostMessage, Option<String>)> {
+        let is_on_its_way = std::mem::take(&mut self.is_early);
+        let is_same_boot = self.boot.as_deref() == Some(here);
+        if is_on_its_way {
+            self.boot = Some(here.to_owned());
+        }
+        let is_due = is_same_boot && (is_new || !is_on_its_way);
+        is_due.then(|| (self.message.clone(), self.cancelled.then(|| self.id.clone())))
+    }
 }
 
 /// The commands that were sent and are not answered, in the order in which they were.
@@ -86,12 +121,25 @@ impl Commands {
         self.asked.iter().any(|asked| self.waiters.is_waiting(&asked.id))
     }
 
-    /// Remembers what was sent and who waits; gives the waiter back where too many do already.
-    pub fn insert(&mut self, command: Command, boot: Option<String>, waiter: Waiter) -> Result<(), Waiter> {
+    /// Remembers what was sent and who waits; gives the waiter back where too many do already. `is_early` is what was sent before the
+    /// handshake of its connection: `boot` is then that of an earlier one.
+    pub fn insert(
+        &mut self,
+        command: Command,
+        boot: Option<String>,
+        is_early: bool,
+        waiter: Waiter,
+    ) -> Result<(), Waiter> {
         self.waiters.insert(command.id.clone(), waiter)?;
         self.prune();
-        self.asked.push(Asked { id: command.id, message: command.message, boot, cancelled: false });
+        self.asked.retain(|asked| asked.id != command.id);
+        self.asked.push(Asked { id: command.id, message: command.message, boot, is_early, cancelled: false });
         Ok(())
+    }
+
+    /// A connection begins; what was sent in earlier ones may be lost.
+    pub fn connected(&mut self) {
+        self.asked.iter_mut().for_each(|asked| asked.is_early = false);
     }
 
     /// Hands an answer on; `false` where nobody waits for it (any more).
@@ -109,15 +157,14 @@ impl Commands {
     }
 
     /// What to send to an agent that may not have got it, or whose answer was lost on the way: the same ids once more. Whoever
-    /// waits for an answer of an earlier boot is told that there will be none.
-    pub fn again(&mut self, handshake: &Handshake) -> Vec<(HostMessage, Option<String>)> {
+    /// waits for an answer of an earlier boot is told that there will be none. `is_new` is an agent that was started anew.
+    pub fn again(&mut self, handshake: &Handshake, is_new: bool) -> Vec<(HostMessage, Option<String>)> {
         self.prune();
-        let same_boot = |asked: &Asked| asked.boot.as_deref() == Some(handshake.boot_id.as_str());
-        for asked in self.asked.extract_if(.., |asked| asked.boot.is_some() && !same_boot(asked)) {
+        let here = handshake.boot_id.as_str();
+        for asked in self.asked.extract_if(.., |asked| asked.is_of_another_boot(here)) {
             self.waiters.answer(&asked.id, Err(RequestError::Rebooted));
         }
-        let same = self.asked.iter().filter(|asked| same_boot(asked));
-        same.map(|asked| (asked.message.clone(), asked.cancelled.then(|| asked.id.clone()))).collect()
+        self.asked.iter_mut().filter_map(|asked| asked.again(here, is_new)).collect()
     }
 
     fn prune(&mut self) {

@@ -149,6 +149,7 @@ impl Task {
         self.turn(|status, _| status.connected());
         self.sequence_before = self.sequence;
         self.send_again = true;
+        self.commands.connected();
         self.greet();
         self.publish();
         let give_up_at = Instant::now() + self.silence;
@@ -258,7 +259,7 @@ impl Task {
         let before = self.status.handshake.replace(Arc::clone(&handshake));
         let another = before.is_some_and(|before| before.session_id != handshake.session_id);
         if std::mem::take(&mut self.send_again) || another {
-            self.send_again(&handshake);
+            self.send_again(&handshake, another);
         }
         if another {
             self.accepted_lines = self.link.signed_lines();

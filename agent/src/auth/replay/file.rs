@@ -1,12 +1,11 @@
 //! The file that carries the memory of nonces over a restart of the agent.
 
-use std::cmp::Reverse;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{CAPACITY, NonceHash, NonceWindow};
+use super::{CAPACITY, Entry, NonceHash, NonceWindow};
 
 /// One line of the file: the time and the nonce's hash. A record with an all-zero hash sets the floor.
 const RECORD_BYTES: usize = 8 + 16;
@@ -113,10 +112,10 @@ impl JournalFile {
     /// Writes what is remembered beside the file and puts it in the file's place.
     fn rewrite(path: &Path, window: &NonceWindow) -> io::Result<Self> {
         let beside = path.with_extension("new");
-        let mut bytes = Vec::with_capacity((window.known.len() + 1) * RECORD_BYTES);
+        let mut bytes = Vec::with_capacity((window.iter().len() + 1) * RECORD_BYTES);
         bytes.extend(encode(window.floor, &FLOOR_MARK));
-        for Reverse((ts, hash)) in &window.by_time {
-            bytes.extend(encode(*ts, hash));
+        for Entry { hash, ts } in window.iter() {
+            bytes.extend(encode(ts, &hash));
         }
         match fs::remove_file(&beside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

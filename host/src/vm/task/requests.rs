@@ -66,10 +66,8 @@ impl Task {
             }
             Request::Command(command, waiter) => match self.link.send(&command.message) {
                 Ok(()) => {
-                    // Before the handshake of this connection the boot that is known may be an earlier one.
-                    let handshake = self.status.handshake.as_ref().filter(|_| !self.send_again);
-                    let boot = handshake.map(|handshake| handshake.boot_id.clone());
-                    reject(self.commands.insert(command, boot, waiter));
+                    let boot = self.status.handshake.as_ref().map(|handshake| handshake.boot_id.clone());
+                    reject(self.commands.insert(command, boot, self.send_again, waiter));
                 }
                 Err(error) => drop(waiter.send(Err(error.into()))),
             },
@@ -106,8 +104,8 @@ impl Task {
     }
 
     /// Sends again what is not answered: the agent has it and answers once more, or never got it.
-    pub(super) fn send_again(&mut self, handshake: &Handshake) {
-        for (message, cancelled) in self.commands.again(handshake) {
+    pub(super) fn send_again(&mut self, handshake: &Handshake, is_new: bool) {
+        for (message, cancelled) in self.commands.again(handshake, is_new) {
             // What finds no room now is sent with the next connection, or its time ends.
             self.link.send(&message).ok();
             if let Some(id) = cancelled {
