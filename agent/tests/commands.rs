@@ -8,7 +8,7 @@ mod support;
 use infini_protocol::ErrorCode;
 use infini_protocol::agent::{AgentBody, Ended, Response, ScriptCompletion};
 use serde_json::{Value, json};
-use support::{Agent, Guest, Host};
+use support::{Agent, Guest, Host, wait_in};
 
 const RAW: &str = "[permissions]\nreads = \"all\"\nchanges = [\"ProcessKill\"]\nraw = \"all\"\n";
 
@@ -158,9 +158,7 @@ fn scripts_are_asked_for_once_a_boot_and_again_only_where_some_were_left_behind(
     assert!(wants_scripts(&mut host));
     host.send(&given);
     assert_eq!(script_end(&mut host).execution_id, "ran");
-    while !mark.exists() {
-        std::thread::yield_now();
-    }
+    wait_in(mark.parent().unwrap(), || mark.exists());
     agent.signal("KILL");
     drop((agent, host));
 
