@@ -1,5 +1,6 @@
 //! The project's own chores. `cargo xtask --help` lists them.
 
+mod bench;
 mod check;
 mod vmtest;
 
@@ -15,6 +16,8 @@ use clap::Parser;
 enum Verb {
     /// Run everything that must pass before a change, and report all that failed at once.
     Check(check::Options),
+    /// Measure, and fail where a budget is missed. For a machine that does nothing else meanwhile.
+    Bench,
     /// Boot a real virtual machine, install the agent in it and try everything from the host.
     Vmtest(vmtest::Options),
 }
@@ -24,6 +27,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies directly below the project's root")?;
     match Verb::parse() {
         Verb::Check(options) => check::run(root, &options),
+        Verb::Bench => bench::run(root),
         Verb::Vmtest(options) => vmtest::run(root, &options),
     }
 }
