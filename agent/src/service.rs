@@ -3,6 +3,7 @@
 mod budget;
 mod inbound;
 mod phase_log;
+mod reload;
 mod scripts_mark;
 pub mod state;
 
@@ -20,7 +21,6 @@ use crate::auth::audit::AuditFile;
 use crate::clock::{self, ClockWatch};
 use crate::collector::DataCollector;
 use crate::commands::executor::{Answer, CommandExecutor, CommandLimits, refusal};
-use crate::commands::golden_image::OwnFiles;
 use crate::commands::intake::{Request, Requests};
 use crate::commands::outcome::CommandError;
 use crate::commands::policy::Policy;
@@ -32,6 +32,8 @@ use crate::heap;
 use crate::identity::random_id;
 use crate::supervisor::{Order, Supervisor};
 use phase_log::PhaseLog;
+use reload::{Progress, Reloader};
+pub use reload::{Reload, Reloaded};
 pub use scripts_mark::ScriptsMark;
 use state::{Effect, Input, Machine, Phase, Trouble};
 
@@ -50,20 +52,6 @@ const LAST_SYNC: Duration = Duration::from_secs(5);
 /// How long the agent listens at its end for what the host sent before it could know of that: while more comes, and at most.
 const LATECOMERS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 
-/// Reads the configuration again: the new one and what the agent believes under it, or one sentence why the old one stays.
-pub type Reload = Box<dyn FnMut(&Loaded) -> Result<Reloaded, String>>;
-
-/// What a reload changes in a running agent.
-#[derive(Debug)]
-pub struct Reloaded {
-    /// The new configuration.
-    pub loaded: Loaded,
-    /// Whom the agent believes now.
-    pub trust: crate::auth::Trust,
-    /// Where it keeps what is its own.
-    pub own: OwnFiles,
-}
-
 /// The agent.
 pub struct InfiniService {
     loaded: Loaded,
@@ -81,7 +69,7 @@ pub struct InfiniService {
     supervisor: Supervisor,
     clock_watch: Option<ClockWatch>,
     generation_watch: Option<GenerationWatch>,
-    reload: Reload,
+    reloader: Reloader,
     ticker: Interval,
     /// Something was asked since memory was given back last.
     is_heap_used: bool,
@@ -121,6 +109,7 @@ enum Event {
     ClockSet(io::Result<()>),
     NewGeneration(io::Result<()>),
     Order(Order),
+    Reload(Progress),
     SampleDue,
     Tick,
 }
@@ -155,7 +144,7 @@ impl InfiniService {
             supervisor: parts.supervisor,
             clock_watch,
             generation_watch,
-            reload: parts.reload,
+            reloader: Reloader::new(parts.reload),
             ticker,
             is_heap_used: true,
         }
@@ -258,6 +247,7 @@ impl InfiniService {
             result = clock_set => Event::ClockSet(result),
             result = new_generation => Event::NewGeneration(result),
             order = self.supervisor.next_order() => Event::Order(order),
+            progress = self.reloader.next() => Event::Reload(progress),
             () = sleep_until(self.machine.sample_due()) => Event::SampleDue,
             _ = self.ticker.tick() => Event::Tick,
         }
@@ -290,7 +280,11 @@ impl InfiniService {
                 self.generation_watch = None;
             }
             Event::Order(Order::Stop) => self.decide(Input::Stop),
-            Event::Order(Order::Reload) => self.reload(),
+            Event::Order(Order::Reload) => {
+                self.supervisor.reloading();
+                self.reloader.request();
+            }
+            Event::Reload(progress) => self.reload(progress),
             Event::SampleDue | Event::Tick => self.decide(Input::Tick),
         }
     }
@@ -448,28 +442,33 @@ impl InfiniService {
         line.inspect_err(|error| tracing::error!(%error, "a message could not be written")).ok()
     }
 
-    fn reload(&mut self) {
-        self.supervisor.reloading();
-        match (self.reload)(&self.loaded) {
-            Ok(Reloaded { loaded, trust, own }) => {
-                for key in loaded.needs_restart(&self.loaded) {
-                    tracing::warn!(key, "this setting has changed and counts from the next start of the agent");
-                }
-                let policy = Policy::new(&trust, loaded.config.permissions.clone());
-                self.machine.permit_raw(policy.may_run_raw());
-                let limits = CommandLimits::of(&loaded.config);
-                self.command_executor.reconfigure(limits, policy, loaded.config.audit, own);
-                self.authenticator.set_trust(trust);
-                self.collector.reconfigure(loaded.config.collector.settings.clone());
-                self.machine.set_interval(loaded.config.collector.interval, now());
-                self.loaded = loaded;
-                self.ticker = ticker(&self.loaded.config, &self.supervisor);
-                self.supervisor.alive();
-                tracing::info!("configuration read again");
-            }
-            Err(reason) => tracing::error!("the configuration stays as it was: {reason}"),
+    fn reload(&mut self, progress: Progress) {
+        match progress {
+            Progress::Read(Ok(reloaded)) => self.take_over(*reloaded),
+            Progress::Read(Err(reason)) => tracing::error!("the configuration stays as it was: {reason}"),
+            Progress::Hangs => tracing::error!(
+                "reading the configuration hangs: the one before it counts until the file system answers; see whether the mount that it is on is there"
+            ),
         }
         self.supervisor.ready();
+    }
+
+    fn take_over(&mut self, reloaded: Reloaded) {
+        let Reloaded { loaded, trust, own } = reloaded;
+        for key in loaded.needs_restart(&self.loaded) {
+            tracing::warn!(key, "this setting has changed and counts from the next start of the agent");
+        }
+        let policy = Policy::new(&trust, loaded.config.permissions.clone());
+        self.machine.permit_raw(policy.may_run_raw());
+        let limits = CommandLimits::of(&loaded.config);
+        self.command_executor.reconfigure(limits, policy, loaded.config.audit, own);
+        self.authenticator.set_trust(trust);
+        self.collector.reconfigure(loaded.config.collector.settings.clone());
+        self.machine.set_interval(loaded.config.collector.interval, now());
+        self.loaded = loaded;
+        self.ticker = ticker(&self.loaded.config, &self.supervisor);
+        self.supervisor.alive();
+        tracing::info!("configuration read again");
     }
 }
 

@@ -8,7 +8,7 @@ mod support;
 use infini_protocol::ErrorCode;
 use infini_protocol::agent::{AgentBody, Ended, Response, ScriptCompletion};
 use serde_json::{Value, json};
-use support::{Agent, Guest, Host};
+use support::{Agent, Guest, Host, wait_in};
 
 const RAW: &str = "[permissions]\nreads = \"all\"\nchanges = [\"ProcessKill\"]\nraw = \"all\"\n";
 
@@ -263,7 +263,5 @@ fn what_ignores_the_agents_end_is_killed() {
 }
 
 fn appears(path: &std::path::Path) {
-    while !path.exists() {
-        std::thread::yield_now();
-    }
+    wait_in(path.parent().unwrap(), || path.exists());
 }

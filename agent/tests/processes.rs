@@ -3,13 +3,16 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use infini_protocol::metrics::{PortMetrics, PortProtocol, ProcessMetrics, ProcessStatus};
 use infiniservice::collector::List;
 use infiniservice::collector::linux::{PortReader, ProcessReader, Roots};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tempfile::TempDir;
 
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -199,7 +202,7 @@ fn a_corrected_clock_does_not_move_the_start_of_a_process() {
 
 #[test]
 fn a_real_process_is_seen_and_its_end_too() {
-    let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
     let mut reader = ProcessReader::new(Roots::default());
     let now = Instant::now();
     let mut read = |seconds| reader.read(now + Duration::from_secs(seconds), usize::MAX).unwrap();
@@ -210,6 +213,103 @@ fn a_real_process_is_seen_and_its_end_too() {
     drop(child.stdin.take());
     child.wait().unwrap();
     assert!(read(3).entries.iter().all(|process| process.pid != child.id()));
+}
+
+/// A process of the recorded machine whose `schedstat` the test writes, read until its descriptors are kept.
+struct Sleeper {
+    machine: Machine,
+    reader: ProcessReader,
+    now: Instant,
+}
+
+impl Sleeper {
+    const PID: u32 = 600;
+
+    fn new() -> Self {
+        let machine = Machine::before();
+        let reader = ProcessReader::new(machine.roots());
+        let mut sleeper = Self { machine, reader, now: Instant::now() };
+        sleeper.runs_for(1_000_000);
+        // Of the next samples the fourth, which is the eighth of all, is this process's turn.
+        (0..4).for_each(|_| drop(sleeper.read()));
+        sleeper
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.machine.roots().proc.join(Self::PID.to_string()).join(name), text).unwrap();
+    }
+
+    fn runs_for(&self, nanos: u64) {
+        self.write("schedstat", &format!("{nanos} 0 1\n"));
+    }
+
+    fn becomes(&self, ppid: u32, ticks: u32, written: u32) {
+        let stat = format!("600 (longline) S {ppid} 1 1 0 -1 0 0 0 0 0 {ticks} 0 0 0 20 0 1 0 5000 1 10 0 0 0 0 0 0\n");
+        self.write("stat", &stat);
+        self.write("io", &format!("read_bytes: 0\nwrite_bytes: {written}\n"));
+    }
+
+    fn read(&mut self) -> ProcessMetrics {
+        self.now += INTERVAL;
+        process(&self.reader.read(self.now, 100).unwrap(), Self::PID).clone()
+    }
+}
+
+#[test]
+fn who_has_not_run_is_as_it_was_and_who_has_is_read() {
+    let mut sleeper = Sleeper::new();
+    let before = sleeper.read();
+    // The kernel changes none of this while a process sleeps: here it shows what is read.
+    sleeper.becomes(1, 200, 4096);
+    assert_eq!(sleeper.read(), before);
+    sleeper.runs_for(1_000_001_000);
+    let after = sleeper.read();
+    assert_eq!((after.cpu_percent.get(), after.disk_write_bytes, after.memory_kb), (10.0, Some(4096), kib(10)));
+}
+
+#[test]
+fn who_sleeps_is_read_at_its_turn_because_others_may_take_its_memory() {
+    let mut sleeper = Sleeper::new();
+    sleeper.becomes(1, 100, 0);
+    let memory: Vec<u64> = (0..4).map(|_| sleeper.read().memory_kb).collect();
+    assert_eq!(memory, [kib(1024), kib(1024), kib(1024), kib(10)]);
+}
+
+#[test]
+fn who_sleeps_while_its_parent_ends_has_another_one_at_once() {
+    let mut sleeper = Sleeper::new();
+    sleeper.becomes(700, 100, 0);
+    sleeper.runs_for(2_000_000);
+    assert_eq!(sleeper.read().ppid, Some(700));
+    sleeper.becomes(1, 100, 0);
+    assert_eq!(sleeper.read().ppid, Some(700), "it was read although it slept");
+    sleeper.machine.end(700);
+    assert_eq!(sleeper.read().ppid, Some(1));
+}
+
+#[test]
+fn a_real_process_that_is_stopped_in_its_sleep_is_seen_to_be() {
+    let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let pid = Pid::from_child(&child);
+    let mut reader = ProcessReader::new(Roots::default());
+    let mut now = Instant::now();
+    let mut read = || {
+        now += INTERVAL;
+        process(&reader.read(now, usize::MAX).unwrap(), child.id()).status
+    };
+    // More often than there are samples between two turns.
+    for _ in 0..10 {
+        stdin.write_all(b"x").unwrap();
+        stdout.read_exact(&mut [0]).unwrap();
+        (0..3).for_each(|_| _ = read());
+        kill_process(pid, Signal::STOP).unwrap();
+        waitpid(Some(pid), WaitOptions::UNTRACED).unwrap();
+        assert_eq!(read(), ProcessStatus::Stopped);
+        kill_process(pid, Signal::CONT).unwrap();
+    }
+    drop(stdin);
+    child.wait().unwrap();
 }
 
 #[cfg(target_endian = "little")]

@@ -4,14 +4,17 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use infini_protocol::ErrorCode;
 use infini_protocol::agent::{AgentBody, AgentMessage};
+use rustix::fs::inotify::WatchFlags;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
-use support::{Guest, Host, SECRET, files};
+use support::{Guest, Host, SECRET, Watch, files};
 
 fn response(host: &mut Host) -> infini_protocol::agent::Response {
     host.wait_for(|body| match body {
@@ -219,9 +222,7 @@ fn a_secret_that_comes_with_a_reload_is_used_and_what_it_does_not_change_is_said
     std::fs::write(guest.path("secret"), SECRET).unwrap();
     std::fs::set_permissions(guest.path("secret"), std::fs::Permissions::from_mode(0o600)).unwrap();
     agent.signal("HUP");
-    while !agent.log().contains("configuration read again") {
-        std::thread::yield_now();
-    }
+    agent.wait_for_log("configuration read again");
     host.round_trip();
     assert!(agent.log().contains("from the next start"), "{}", agent.log());
 }
@@ -251,6 +252,29 @@ fn sighup_with_a_broken_file_changes_nothing() {
     std::fs::write(guest.path("config.toml"), "vm_id = \n").unwrap();
     agent.signal("HUP");
     host.round_trip();
+    host.round_trip();
+}
+
+#[test]
+fn a_configuration_whose_file_system_hangs_does_not_hang_the_agent() {
+    let guest = Guest::new();
+    let agent = guest.start();
+    let mut host = guest.accept();
+    host.round_trip();
+    // While somebody has it open to write, whoever reads it waits, as one does for a file server that is away.
+    let path = guest.path("config.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let mut file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    let opened = Watch::new(&path, WatchFlags::OPEN);
+    agent.signal("HUP");
+    opened.wait();
+    host.round_trip();
+    assert!(!agent.log().contains("configuration read again"), "{}", agent.log());
+    file.write_all(text.as_bytes()).unwrap();
+    drop(file);
+    agent.wait_for_log("configuration read again");
     host.round_trip();
 }
 

@@ -5,7 +5,6 @@
 #[allow(dead_code, reason = "shared with the tests")]
 mod samples;
 #[path = "support/side_by_side.rs"]
-#[allow(dead_code, reason = "shared with the collector's benchmarks, which have budgets")]
 mod side_by_side;
 
 use std::hint::black_box;

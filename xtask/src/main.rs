@@ -1,5 +1,6 @@
 //! The project's own chores. `cargo xtask --help` lists them.
 
+mod bench;
 mod check;
 #[cfg(test)]
 mod protocol_map;
@@ -20,6 +21,8 @@ enum Verb {
     Check(check::Options),
     /// Send thousands of commands to the released agent over a connection that keeps breaking.
     Soak(soak::Options),
+    /// Measure, and fail where a budget is missed. For a machine that does nothing else meanwhile.
+    Bench,
     /// Boot a real virtual machine, install the agent in it and try everything from the host.
     Vmtest(vmtest::Options),
 }
@@ -30,6 +33,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match Verb::parse() {
         Verb::Check(options) => check::run(root, &options),
         Verb::Soak(options) => soak::run(root, &options),
+        Verb::Bench => bench::run(root),
         Verb::Vmtest(options) => vmtest::run(root, &options),
     }
 }

@@ -283,7 +283,7 @@ fn run_to_its_end(agent: impl Future<Output = io::Result<()>>) -> io::Result<()>
 }
 
 /// Starts the parts of the agent.
-fn assemble(start: Start, loaded: Loaded, reload_level: impl Fn(&Loaded) + 'static) -> io::Result<Parts> {
+fn assemble(start: Start, loaded: Loaded, reload_level: impl Fn(&Loaded) + Send + Sync + 'static) -> io::Result<Parts> {
     let config = &loaded.config;
     let identity = Identity::new(config.vm_id.as_deref(), machine_facts(&Roots::default()));
     tracing::info!(
@@ -323,7 +323,7 @@ fn assemble(start: Start, loaded: Loaded, reload_level: impl Fn(&Loaded) + 'stat
         intake: requests,
         machine,
         supervisor: Supervisor::connect()?,
-        reload: Box::new(move |_| {
+        reload: Arc::new(move || {
             let loaded = start.load().map_err(|error| error.to_string())?;
             reload_level(&loaded);
             for warning in &loaded.warnings {

@@ -14,6 +14,7 @@ mod port;
 mod pressure;
 mod probe;
 mod process;
+mod process_activity;
 mod process_dir;
 mod process_identity;
 mod process_stat;

@@ -51,7 +51,7 @@ fn service(folder: &Path, events: Vec<LinkEvent>) -> InfiniService {
         ),
         scripts_mark: ScriptsMark::open(&folder.join("scripts"), "boot"),
         supervisor: Supervisor::connect().unwrap(),
-        reload: Box::new(|_| Err("there is nothing to read".to_owned())),
+        reload: Arc::new(|| Err("there is nothing to read".to_owned())),
         loaded,
     })
 }

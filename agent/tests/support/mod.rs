@@ -5,6 +5,7 @@
 pub mod link;
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,8 @@ use std::time::{Duration, SystemTime};
 
 use infini_protocol::agent::{AgentBody, AgentMessage};
 use infini_protocol::envelope::{Key, seal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify::{self, WatchFlags};
 use serde_json::{Value, json};
 
 /// Long enough for a loaded machine; a test that gets what it waits for never waits that long.
@@ -165,7 +168,38 @@ impl Host {
     }
 }
 
+/// Something that happens to a file or in a folder, to be waited for.
+pub struct Watch(OwnedFd);
+
+impl Watch {
+    pub fn new(path: &Path, what: WatchFlags) -> Self {
+        let watch = inotify::init(inotify::CreateFlags::CLOEXEC).unwrap();
+        inotify::add_watch(&watch, path, what).unwrap();
+        Self(watch)
+    }
+
+    pub fn wait(&self) {
+        let patience = Timespec::try_from(PATIENCE).unwrap();
+        let ready = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&patience)).unwrap();
+        assert_eq!(ready, 1, "nothing happens");
+        rustix::io::read(&self.0, &mut [0_u8; 4096]).unwrap();
+    }
+}
+
+/// Waits until files in a folder are what is waited for.
+pub fn wait_in(folder: &Path, mut is_so: impl FnMut() -> bool) {
+    let watch = Watch::new(folder, WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::MODIFY);
+    while !is_so() {
+        watch.wait();
+    }
+}
+
 impl Agent {
+    /// Waits until the log says so.
+    pub fn wait_for_log(&self, text: &str) {
+        wait_in(self.log.parent().unwrap(), || self.log().contains(text));
+    }
+
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
         assert!(status.success(), "cannot send SIG{name}");

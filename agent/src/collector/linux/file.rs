@@ -68,15 +68,13 @@ impl KeptFile {
 
     /// The whole text of a file of many short records, with one system call where the text is short too.
     ///
-    /// seq_file writes as many whole records as fit its own buffer, which is a page at least, and hands them out. So a read that left room
-    /// ended for one of two reasons: there is no further record, or the next one did not fit that page. Where what came and a record of
-    /// `longest` bytes are less than the smallest page together, it was the former and nothing need be read to know. `longest` must be a
-    /// promise of the format: `/proc/diskstats`, for one, has none, because a disk with all of its partitions is one record.
+    /// `longest` must be a promise of the format: `/proc/diskstats`, for one, has none, because a disk with all of its partitions is one
+    /// record.
     ///
     /// # Errors
     /// As [`read`](Self::read).
     pub fn read_short_records<'b>(&mut self, buffer: &'b mut Vec<u8>, longest: usize) -> io::Result<&'b [u8]> {
-        self.read_until(buffer, |text| text.len() < text.capacity() && text.len() + longest < SMALLEST_PAGE)
+        self.read_until(buffer, |text| text.len() < text.capacity() && is_last(text.len(), longest))
     }
 
     /// The text up to the point where `enough` says so, asked after each read, or all of it.
@@ -104,26 +102,27 @@ impl KeptFile {
         Ok(buffer)
     }
 
-    /// Tells each line, without its end, of a text that may be longer than is worth holding at once: only a bufferful is.
+    /// Tells each line, without its end, of a text that may be longer than is worth holding at once: only a bufferful is. No line has more
+    /// than `longest` bytes, as with [`read_short_records`](Self::read_short_records).
     ///
     /// # Errors
     /// What opening or reading gave, and where a line is longer than the buffer.
-    pub fn each_line(&mut self, buffer: &mut Vec<u8>, each: impl FnMut(&[u8])) -> io::Result<()> {
-        let outcome = self.try_each_line(buffer, each);
+    pub fn each_line(&mut self, buffer: &mut Vec<u8>, longest: usize, each: impl FnMut(&[u8])) -> io::Result<()> {
+        let outcome = self.try_each_line(buffer, longest, each);
         if outcome.is_err() {
             self.close();
         }
         outcome
     }
 
-    fn try_each_line(&mut self, buffer: &mut Vec<u8>, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    fn try_each_line(&mut self, buffer: &mut Vec<u8>, longest: usize, mut each: impl FnMut(&[u8])) -> io::Result<()> {
         let file = self.opened()?;
         buffer.clear();
         buffer.reserve(LINES);
         let mut offset = 0;
         while buffer.len() < LINES {
             let read = retry_on_intr(|| pread(file, spare_capacity(buffer), offset))?;
-            if read == 0 {
+            if buffer.len() < buffer.capacity() && is_last(read, longest) {
                 lines(buffer).filter(|line| !line.is_empty()).for_each(each);
                 return Ok(());
             }
@@ -158,6 +157,17 @@ impl KeptFile {
             }
         }
     }
+}
+
+/// Whether a read of so many bytes, for which there was room for more, has reached the end of a file whose records have at most
+/// `longest`.
+///
+/// seq_file writes as many whole records as fit its own buffer, which is a page at least, and hands them out. So such a read ended for one
+/// of two reasons: there is no further record, or the next one did not fit that page. Where what came and one more record are less than
+/// the smallest page together, it was the former. Asking to be sure may cost as much as the whole reading did: for the end of
+/// `/proc/net/tcp` the kernel walks its whole table of sockets once more.
+fn is_last(read: usize, longest: usize) -> bool {
+    read + longest < SMALLEST_PAGE
 }
 
 /// Whether the thing behind a kept descriptor is gone, so that its path may meanwhile stand for another one.
@@ -206,7 +216,7 @@ mod tests {
             fs::write(&path, written.join("\n") + end).unwrap();
             let (mut buffer, mut told) = (Vec::new(), Vec::new());
             let each = |line: &[u8]| told.push(String::from_utf8(line.to_vec()).unwrap());
-            KeptFile::new(&path).each_line(&mut buffer, each).unwrap();
+            KeptFile::new(&path).each_line(&mut buffer, 150, each).unwrap();
             assert_eq!(told[..written.len()], written);
             assert_eq!(
                 told.get(written.len()).map(String::as_str),
@@ -215,8 +225,46 @@ mod tests {
             assert!(buffer.capacity() <= 2 * LINES, "{} bytes are held", buffer.capacity());
         }
         fs::write(&path, "x".repeat(LINES + 1)).unwrap();
-        let error = KeptFile::new(&path).each_line(&mut Vec::new(), |_| {}).unwrap_err();
+        let error = KeptFile::new(&path).each_line(&mut Vec::new(), 150, |_| {}).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+    }
+
+    /// How often this thread has read anything.
+    fn reads() -> u64 {
+        let text = fs::read("/proc/thread-self/io").unwrap();
+        let count = lines(&text).find_map(|line| line.strip_prefix(b"syscr: ")).unwrap();
+        super::super::scan::decimal(count).unwrap()
+    }
+
+    #[test]
+    fn the_end_of_a_short_text_is_not_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tcp");
+        fs::write(&path, "one\ntwo\n").unwrap();
+        let (mut file, mut buffer) = (KeptFile::new(&path), Vec::new());
+        let between = |work: &mut dyn FnMut()| {
+            let before = reads();
+            work();
+            reads() - before
+        };
+        let nothing = between(&mut || {});
+        let mut told = 0;
+        assert_eq!(between(&mut || file.each_line(&mut buffer, 150, |_| told += 1).unwrap()) - nothing, 1);
+        assert_eq!(told, 2);
+        let whole = between(&mut || assert_eq!(file.read_short_records(&mut buffer, 150).unwrap().len(), 8));
+        assert_eq!(whole - nothing, 1);
+    }
+
+    #[test]
+    fn lines_come_to_the_end_where_the_kernel_hands_out_a_page_at_a_time() {
+        let mut bytes = 0;
+        let mut last = Vec::new();
+        let each = |line: &[u8]| {
+            bytes += line.len();
+            last = line.to_vec();
+        };
+        KeptFile::new("/proc/self/smaps").each_line(&mut Vec::new(), 1000, each).unwrap();
+        assert!(bytes > 2 * CHUNK && last.starts_with(b"VmFlags:"), "{bytes} bytes");
     }
 
     #[test]

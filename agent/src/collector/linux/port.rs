@@ -84,7 +84,7 @@ impl PortReader {
         let mut found = 0;
         for (protocol, file) in &mut self.tables {
             let mut lines = 0;
-            let told = file.each_line(&mut self.buffer, |line| {
+            let told = file.each_line(&mut self.buffer, socket_table::LONGEST_LINE, |line| {
                 lines += 1;
                 // The first line is a heading.
                 if let Some(socket) = socket_table::socket(*protocol, line).filter(|_| lines > 1) {

@@ -1,9 +1,9 @@
 //! Processes, from `/proc/PID`.
 //!
-//! For each sample the directory is listed and every process's `stat` is read, through a descriptor that is kept open for those that
-//! live on. What is dearer is asked only of the processes that are told of: program, arguments and user once (and again when the
-//! process runs another program), `io` each time. `io` cannot be skipped where `stat` did not change: a process may move megabytes
-//! within one clock tick.
+//! For each sample the directory is listed, and every process is asked whether it has run since the last one
+//! ([`super::process_activity`]). Of those that have, `stat` is read, through descriptors that are kept open for those that live on. What is
+//! dearer is asked only of the processes that are told of: program, arguments and user once (and again when the process runs another
+//! program), `io` where it ran. That `stat` is the same says nothing of `io`: a process may move megabytes within one clock tick.
 
 use std::fs;
 use std::time::Instant;

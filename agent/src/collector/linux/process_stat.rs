@@ -22,6 +22,8 @@ pub struct Stat<'t> {
     pub is_kernel_thread: bool,
     /// Processor time in user mode and in the kernel, in clock ticks.
     pub cpu_ticks: u64,
+    /// How many threads it has.
+    pub threads: u64,
     /// When it started, in clock ticks since boot. Together with the id it names a process for as long as the machine runs.
     pub start_ticks: u64,
     /// Pages in memory.
@@ -46,7 +48,9 @@ impl<'t> Stat<'t> {
         let flags = fields.number()?;
         fields.skip(4)?;
         let cpu_ticks = fields.number()?.saturating_add(fields.number()?);
-        fields.skip(6)?;
+        fields.skip(4)?;
+        let threads = fields.number()?;
+        fields.skip(1)?;
         let start_ticks = fields.number()?;
         fields.skip(1)?;
         let resident_pages = fields.number()?;
@@ -57,6 +61,7 @@ impl<'t> Stat<'t> {
             ppid: u32::try_from(ppid).ok().filter(|ppid| *ppid != 0),
             is_kernel_thread: flags & PF_KTHREAD != 0,
             cpu_ticks,
+            threads,
             start_ticks,
             resident_pages,
             stack_start: fields.number()?,
@@ -163,6 +168,7 @@ mod tests {
             ppid: Some(23414),
             is_kernel_thread: false,
             cpu_ticks: 12,
+            threads: 1,
             start_ticks: 269_006,
             resident_pages: 419,
             stack_start: 140_729_106_708_720,

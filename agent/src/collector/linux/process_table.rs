@@ -10,6 +10,7 @@ use infini_protocol::{Finite, Text};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
+use super::process_activity::{Activity, Verdict};
 use super::process_dir::{ProcessDir, is_gone, read_kept};
 use super::process_identity::Identity;
 use super::process_stat::{Io, Stat};
@@ -45,9 +46,14 @@ pub struct Process {
     is_kernel_thread: bool,
     identity: Identity,
     identity_reads: u8,
+    is_single_threaded: bool,
+    activity: Activity,
     stat: Option<OwnedFd>,
     io: IoAccess,
+    /// The samples in which it was last there, had last run, and had its `io` read.
     seen: u64,
+    ran: u64,
+    io_read: u64,
 }
 
 /// How a process's `io` is reached.
@@ -72,14 +78,25 @@ struct Units {
 
 /// How many descriptors of a kind may be kept, and how many are.
 #[derive(Clone, Copy, Debug)]
-struct Room {
+pub struct Room {
     limit: usize,
     kept: usize,
 }
 
 impl Room {
-    fn take(&mut self) -> bool {
-        let free = self.kept < self.limit;
+    /// Room for so many.
+    pub fn new(limit: usize) -> Self {
+        Self { limit, kept: 0 }
+    }
+
+    /// Whether there is room for one more.
+    pub fn has_some(&self) -> bool {
+        self.kept < self.limit
+    }
+
+    /// Takes the place of one, where there is room.
+    pub fn take(&mut self) -> bool {
+        let free = self.has_some();
         self.kept += usize::from(free);
         free
     }
@@ -91,6 +108,7 @@ pub struct ProcessTable {
     processes: HashMap<u32, Process>,
     units: Units,
     stat_room: Room,
+    activity_room: Room,
     io_room: Room,
     generation: u64,
     newest_start: u64,
@@ -105,16 +123,18 @@ impl ProcessTable {
     pub fn new() -> Self {
         let allowed = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
         let budget = allowed.map_or(MAX_KEPT, |allowed| (allowed / 2).min(MAX_KEPT));
-        // Every process's stat is read for each sample, io only where the process is told of: stat has the larger claim.
-        let io = budget / 4;
+        // Every process is looked at for each sample; io is read only of those that ran and are told of.
+        let io = budget / 8;
+        let activity = (budget - io) / 2;
         Self {
             processes: HashMap::new(),
             units: Units {
                 ticks_per_second: rustix::param::clock_ticks_per_second().max(1),
                 page_kb: rustix::param::page_size() as u64 / 1024,
             },
-            stat_room: Room { limit: budget - io, kept: 0 },
-            io_room: Room { limit: io, kept: 0 },
+            stat_room: Room::new(budget - io - activity),
+            activity_room: Room::new(activity),
+            io_room: Room::new(io),
             generation: 0,
             newest_start: u64::MAX,
             buffer: Vec::with_capacity(BUFFER_BYTES),
@@ -126,7 +146,7 @@ impl ProcessTable {
         self.units.ticks_per_second
     }
 
-    /// Reads what changes of every process, forgets those that ended, and fills `weights`.
+    /// Reads what changes of every process that has run, forgets those that ended, and fills `weights`.
     ///
     /// `elapsed` is the time since the call before; `None` at the first one, which has no shares to tell. Where every process will be
     /// told of, `with_io` reads its `io` right behind its `stat`, while the kernel's records of it are in the processor's cache; else
@@ -157,7 +177,9 @@ impl ProcessTable {
             }
         }
         self.newest_start = newest;
-        self.forget_unseen();
+        if self.forget_unseen() {
+            self.adopt_orphans(dir);
+        }
         unreadable
     }
 
@@ -189,12 +211,45 @@ impl ProcessTable {
     /// Reads a process's `io`.
     pub fn read_io(&mut self, dir: &ProcessDir, pid: u32) {
         if let Some(process) = self.processes.get_mut(&pid) {
-            process.read_io(dir, pid, &mut self.io_room, &mut self.buffer);
+            process.read_io(dir, pid, self.generation, &mut self.io_room, &mut self.buffer);
         }
     }
 
-    /// Reads a process's `stat` and finds out whether it is the one that was there before. Returns when it started and its weight.
+    /// Finds out whether a process is the one that was there before, and what it did since. Returns when it started and its weight.
     fn sight(&mut self, dir: &ProcessDir, pid: u32, elapsed: Duration, with_io: bool) -> Result<(u64, Weight), Errno> {
+        let verdict = self.judge(dir, pid);
+        if verdict != Verdict::Slept {
+            self.read_stat(dir, pid, elapsed)?;
+        }
+        let process = self.processes.get_mut(&pid).ok_or(Errno::SRCH)?;
+        process.seen = self.generation;
+        match verdict {
+            Verdict::Ran => process.ran = self.generation,
+            Verdict::Slept => process.cpu_percent = Finite::default(),
+            Verdict::SleptAndIsRead => {}
+        }
+        if with_io {
+            process.read_io(dir, pid, self.generation, &mut self.io_room, &mut self.buffer);
+        }
+        let Process { start_ticks, cpu_percent, memory_kb, .. } = *process;
+        Ok((start_ticks, Weight { cpu_percent, memory_kb, pid }))
+    }
+
+    /// Whether a process has run since the last sample.
+    fn judge(&mut self, dir: &ProcessDir, pid: u32) -> Verdict {
+        match self.processes.get_mut(&pid) {
+            Some(process) if process.is_single_threaded => {
+                process.activity.judge(dir, pid, self.generation, &mut self.activity_room, &mut self.buffer)
+            }
+            Some(process) => {
+                process.activity.forget();
+                Verdict::Ran
+            }
+            None => Verdict::Ran,
+        }
+    }
+
+    fn read_stat(&mut self, dir: &ProcessDir, pid: u32, elapsed: Duration) -> Result<(), Errno> {
         let kept = self.processes.get(&pid).and_then(|process| process.stat.as_ref());
         // A recorded tree says with an empty file what the kernel says with ESRCH: the process of this descriptor is over. Its number
         // was listed nevertheless, so there is a new one.
@@ -206,7 +261,7 @@ impl ProcessTable {
             return Err(Errno::SRCH);
         }
         let stat = Stat::parse(&self.buffer).ok_or(Errno::BADMSG)?;
-        let process = match self.processes.entry(pid) {
+        match self.processes.entry(pid) {
             Entry::Occupied(known) if known.get().start_ticks == stat.start_ticks => {
                 let process = known.into_mut();
                 // From the second sight on: most processes do not live to see it.
@@ -214,31 +269,44 @@ impl ProcessTable {
                     process.stat = self.stat_room.take().then_some(file);
                 }
                 process.update(&stat, self.units, elapsed);
-                process
             }
             entry => {
                 // What started since the last sample used all of its time since then. What is older and was only not seen (the first
                 // sample, a failed one) has nothing to compare with. Start times only ever rise, so they tell the two apart.
                 let ticks = if stat.start_ticks >= self.newest_start { stat.cpu_ticks } else { 0 };
-                entry.insert_entry(Process::new(&stat, self.units, ticks, elapsed)).into_mut()
+                entry
+                    .insert_entry(Process { seen: self.generation, ..Process::new(&stat, self.units, ticks, elapsed) });
             }
-        };
-        process.seen = self.generation;
-        if with_io {
-            process.read_io(dir, pid, &mut self.io_room, &mut self.buffer);
         }
-        let Process { start_ticks, cpu_percent, memory_kb, .. } = *process;
-        Ok((start_ticks, Weight { cpu_percent, memory_kb, pid }))
+        Ok(())
     }
 
-    fn forget_unseen(&mut self) {
-        (self.stat_room.kept, self.io_room.kept) = (0, 0);
+    /// Says whether any were forgotten.
+    fn forget_unseen(&mut self) -> bool {
+        let before = self.processes.len();
+        (self.stat_room.kept, self.activity_room.kept, self.io_room.kept) = (0, 0, 0);
         self.processes.retain(|_, process| {
             let is_there = process.seen == self.generation;
             self.stat_room.kept += usize::from(is_there && process.stat.is_some());
+            self.activity_room.kept += usize::from(is_there && process.activity.is_kept());
             self.io_room.kept += usize::from(is_there && matches!(process.io, IoAccess::Kept(_)));
             is_there
         });
+        self.processes.len() < before
+    }
+
+    /// Reads who slept while its parent ended: it has another one now. A younger process of the parent's number is not the parent.
+    fn adopt_orphans(&mut self, dir: &ProcessDir) {
+        let is_orphan = |process: &Process| {
+            let parent = process.ppid.map(|ppid| self.processes.get(&ppid));
+            parent.is_some_and(|parent| parent.is_none_or(|parent| parent.start_ticks > process.start_ticks))
+        };
+        let slept = self.processes.iter().filter(|(_, process)| process.ran < self.generation);
+        let orphans: Vec<u32> = slept.filter(|(_, process)| is_orphan(process)).map(|(pid, _)| *pid).collect();
+        for pid in orphans {
+            // Where it ended meanwhile it stays as it was when it was looked at.
+            let _ = self.read_stat(dir, pid, Duration::ZERO);
+        }
     }
 }
 
@@ -258,9 +326,13 @@ impl Process {
             is_kernel_thread: stat.is_kernel_thread,
             identity: Identity::default(),
             identity_reads: 0,
+            is_single_threaded: stat.threads == 1,
+            activity: Activity::default(),
             stat: None,
             io: IoAccess::Unknown,
             seen: 0,
+            ran: 0,
+            io_read: 0,
         }
     }
 
@@ -270,6 +342,7 @@ impl Process {
         self.cpu_ticks = stat.cpu_ticks;
         self.memory_kb = stat.resident_pages.saturating_mul(units.page_kb);
         (self.ppid, self.status) = (stat.ppid, stat.status);
+        self.is_single_threaded = stat.threads == 1;
         let renamed = *self.comm != *stat.comm;
         if renamed {
             self.comm = stat.comm.into();
@@ -287,11 +360,12 @@ impl Process {
         }
     }
 
-    fn read_io(&mut self, dir: &ProcessDir, pid: u32, room: &mut Room, buffer: &mut Vec<u8>) {
-        self.disk = None;
-        if self.is_kernel_thread {
+    fn read_io(&mut self, dir: &ProcessDir, pid: u32, sample: u64, room: &mut Room, buffer: &mut Vec<u8>) {
+        // Who has slept since it was read has moved nothing since.
+        if self.is_kernel_thread || self.io_read >= self.ran.max(1) {
             return;
         }
+        self.disk = None;
         let outcome = match &self.io {
             IoAccess::Denied => return,
             IoAccess::Kept(file) => read_kept(file, buffer),
@@ -305,7 +379,10 @@ impl Process {
             }),
         };
         match outcome {
-            Ok(text) => self.disk = Io::parse(text),
+            Ok(text) => {
+                self.disk = Io::parse(text);
+                self.io_read = sample;
+            }
             // The kernel asks at each read, so a kept descriptor is refused as well once the process got more rights than we have.
             Err(Errno::ACCESS | Errno::PERM) => self.io = IoAccess::Denied,
             Err(_) => {}

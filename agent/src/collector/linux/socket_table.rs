@@ -7,6 +7,10 @@ use infini_protocol::metrics::PortProtocol;
 use super::scan::{fields, hexadecimal};
 use crate::collector::port::{Socket, SocketState};
 
+/// No line of a table is longer: two IPv6 addresses with their ports, and at most twenty numbers of at most 20 digits with what separates
+/// them, are less than 500 bytes.
+pub const LONGEST_LINE: usize = 512;
+
 /// The socket of a table's line; `None` where it cannot be understood.
 pub fn socket(protocol: PortProtocol, line: &[u8]) -> Option<Socket> {
     let mut fields = fields(line);
