@@ -1,18 +1,30 @@
-//! What holds for any bytes on their way from the envelope to the policy's decision. The fuzz target runs this with inputs that grow by
-//! coverage, the corpus test with those that were kept.
+//! What holds for any bytes on their way from the envelope to the decision whether they run: the executor's own, which is asked as the
+//! agent asks it and never told to start anything, and the policy's, which `policy explain` shows. The fuzz target runs this with inputs
+//! that grow by coverage, the corpus test with those that were kept.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
+use infini_protocol::ErrorCode;
+use infini_protocol::agent::AgentBody;
 use infini_protocol::envelope::{Key, seal};
 use infini_protocol::host::{HostMessage, UnsafeCommand};
 use infiniservice::auth::replay::NonceJournal;
 use infiniservice::auth::{Authenticator, Moment, Trust, Verdict};
-use infiniservice::commands::action::{Kind, Target};
+use infiniservice::collector::linux::Roots;
+use infiniservice::commands::action::{Context, Kind, Origin, Target};
+use infiniservice::commands::audit::{Audit, AuditSettings};
+use infiniservice::commands::executor::{Answer, Command, CommandExecutor, CommandLimits, Work};
+use infiniservice::commands::ids::{Ids, digest};
 use infiniservice::commands::policy::explain::{Explained, decide};
 use infiniservice::commands::policy::table::describe;
-use infiniservice::commands::policy::{Asking, Permissions, Policy, words};
+use infiniservice::commands::policy::{Asking, Judge, Permissions, Policy, ProcessFacts, words};
+use infiniservice::commands::process_runner::{Program, ProgramRunner, RunningProgram};
+use infiniservice::commands::stop::Stop;
+use infiniservice::commands::validation::{Pid, ServiceName};
+use infiniservice::commands::{intake, service_control, spec};
+use infiniservice::config::Config;
 
 const NOW: u64 = 1_767_225_600_000;
 
@@ -71,7 +83,9 @@ fn every_policy(message: &HostMessage) {
     // There are no processes here, so what a process is cannot be found out.
     let ask = |asking, section: Option<&Permissions>| {
         let policy = Policy::new(asking, section.cloned());
-        let decisions = decide(&policy, message, Path::new("/nowhere")).unwrap_or_default();
+        let explained = decide(&policy, message, Path::new("/nowhere"));
+        executed_as_explained(&policy, message, explained.as_deref().ok());
+        let decisions = explained.unwrap_or_default();
         for one in &decisions {
             let rule = one.decision.as_ref().map_or_else(|denial| &denial.rule, |permit| &permit.rule);
             assert!(!rule.is_empty() && !one.to_string().trim_end().contains('\0'), "{one}");
@@ -94,6 +108,89 @@ fn every_policy(message: &HostMessage) {
     }
     under_rules(message, &ask(Asking::Holder, Some(rules)));
     protected(message, &ask(Asking::Holder, Some(everything)));
+}
+
+/// What the executor does about a message's commands, with nothing known and nothing under way, is what the policy says of them, unless it
+/// refuses them for what they are.
+fn executed_as_explained(policy: &Policy, message: &HostMessage, explained: Option<&[Explained]>) {
+    let received = tokio::time::Instant::now();
+    let take = |work| executor(policy).take(Command { payload: digest(b"payload"), work }, received);
+    let answers: Vec<Option<Answer>> = match message {
+        HostMessage::SafeCommand(command) => vec![take(Work::Safe(command.clone()))],
+        HostMessage::UnsafeCommand(command) => vec![take(Work::Raw(command.clone()))],
+        HostMessage::PendingScriptsResponse(answer) => {
+            let one = |script: &_| executor(policy).take_scripts(vec![Clone::clone(script)], received).pop();
+            answer.scripts.iter().map(one).collect()
+        }
+        _ => return,
+    };
+    let Some(explained) = explained else {
+        assert!(answers.iter().all(Option::is_some), "what the policy cannot be asked about would run: {message:?}");
+        return;
+    };
+    assert_eq!(answers.len(), explained.len());
+    for (answer, one) in answers.iter().zip(explained) {
+        match answer {
+            None => assert!(one.decision.is_ok(), "it would run: {one}"),
+            Some(Answer { body: AgentBody::Response(response), .. }) => {
+                let is_denied = response.error_code == Some(ErrorCode::PermissionDenied);
+                assert!(one.decision.is_err() || !is_denied, "the executor denies it: {one}");
+            }
+            // A script's answer says in words alone why it did not run.
+            Some(_) => {}
+        }
+    }
+    if let HostMessage::SafeCommand(command) = message
+        && answers[0].is_none()
+    {
+        still_judged(policy, &command.command_type.action);
+    }
+}
+
+/// What an action that runs finds only then is held against the same policy.
+fn still_judged(policy: &Policy, action: &str) {
+    let spec = spec(action).expect("nobody runs what has no name");
+    let judge = Judge::new(&Arc::new(policy.clone()), spec.name, Vec::new());
+    let agent = ServiceName::try_from("infiniservice".to_owned()).unwrap();
+    let facts = |pid: i32, is_agent| {
+        let facts = ProcessFacts { name: "x".to_owned(), is_agent, ..ProcessFacts::default() };
+        judge.process(Pid::try_from(i64::from(pid)).unwrap(), facts)
+    };
+    // A policy without a section permits reads alone, and those find nothing to change.
+    assert!(judge.service(&agent).is_err(), "{action} may find the agent's own service");
+    assert!(facts(1, false).is_err() && facts(7, true).is_err(), "{action} may find a protected process");
+}
+
+/// The agent's own executor, which takes commands and is never told to start one.
+fn executor(policy: &Policy) -> CommandExecutor {
+    static NOBODY: LazyLock<Context> = LazyLock::new(|| {
+        let folder = Path::new("/nowhere");
+        let roots = Roots { proc: folder.into(), sys: folder.into(), etc: folder.into() };
+        Context {
+            origin: Arc::new(Origin::nobody()),
+            stop: Stop::never(),
+            programs: Arc::new(NoPrograms),
+            packages: Arc::default(),
+            roots: Arc::new(roots),
+            collector: Arc::new(|| panic!("something is measured")),
+            services: service_control::find(folder),
+            judge: Judge::default(),
+            intake: intake::channel().0,
+            own: Arc::default(),
+        }
+    });
+    // No folder can be made there, and commands run without an audit then.
+    let audit = Audit::open(Path::new("/proc/no audit"), AuditSettings::default());
+    let limits = CommandLimits::of(&Config::default());
+    CommandExecutor::new(limits, policy.clone(), Ids::in_memory(), audit, NOBODY.clone())
+}
+
+struct NoPrograms;
+
+impl ProgramRunner for NoPrograms {
+    fn run(&self, program: Program, _: Stop) -> RunningProgram {
+        panic!("a program is started: {program:?}")
+    }
 }
 
 fn none(decisions: &[Explained]) {
