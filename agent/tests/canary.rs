@@ -8,6 +8,7 @@ mod support;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, Permissions, set_permissions};
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -236,8 +237,11 @@ fn no_mode_of_the_command_line_prints_it() {
 #[test]
 fn the_search_finds_a_canary_in_a_process_that_shows_one() {
     let mut decoy = Command::new("cat");
-    decoy.env("DECOY", SECRET).stdin(Stdio::piped());
+    decoy.env("DECOY", SECRET).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut decoy = decoy.spawn().unwrap();
+    // Whoever started it goes on before the kernel has put its environment in place; once it answers that is done.
+    decoy.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+    decoy.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     let family = family(std::process::id());
     let found = shown(decoy.id(), SECRET);
     drop(decoy.stdin.take());
