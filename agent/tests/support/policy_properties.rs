@@ -24,6 +24,7 @@ use infiniservice::commands::process_runner::{Program, ProgramRunner, RunningPro
 use infiniservice::commands::stop::Stop;
 use infiniservice::commands::validation::{Pid, ServiceName};
 use infiniservice::commands::{intake, service_control, spec};
+use infiniservice::communication::Receipt;
 use infiniservice::config::Config;
 
 const NOW: u64 = 1_767_225_600_000;
@@ -169,6 +170,7 @@ fn executor(policy: &Policy) -> CommandExecutor {
         Context {
             origin: Arc::new(Origin::nobody()),
             stop: Stop::never(),
+            receipt: Receipt::default(),
             programs: Arc::new(NoPrograms),
             packages: Arc::default(),
             roots: Arc::new(roots),

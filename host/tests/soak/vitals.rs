@@ -82,7 +82,7 @@ fn descriptors(proc: &Path) -> Vec<String> {
 
 fn is_of_a_process(target: &str) -> bool {
     let path = target.strip_prefix("/proc/").and_then(|path| path.split_once('/'));
-    path.is_some_and(|(pid, file)| pid.parse::<u32>().is_ok() && matches!(file, "stat" | "io"))
+    path.is_some_and(|(pid, file)| pid.parse::<u32>().is_ok() && matches!(file, "schedstat" | "stat" | "io"))
 }
 
 fn children(proc: &Path) -> Vec<u32> {
