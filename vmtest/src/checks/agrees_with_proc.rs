@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, ensure};
-use infini_protocol::metrics::{DiskUsage, MetricsData, ServiceStatus};
+use infini_protocol::metrics::{DiskUsage, MetricsData, ServiceStatus, StartupType};
 use tokio::time::sleep;
 
 use crate::host_side::HostSide;
@@ -12,6 +12,9 @@ use crate::report::Figures;
 use crate::tolerance::{same, within, within_percent};
 use crate::vm::Vm;
 use crate::workbench::Workbench;
+
+/// The agent's unit.
+const AGENT: &str = "infiniservice";
 
 /// Services are read every few minutes, and again with the next sample where systemd did not answer in time.
 const SERVICES_DEADLINE: Duration = Duration::from_secs(60);
@@ -58,10 +61,42 @@ pub async fn agrees(bench: &mut Workbench, figures: &mut Figures) -> anyhow::Res
 
 /// systemd takes its time, and a sample does not wait for it, so the list may come with a later one.
 async fn services(host: &mut HostSide, bench: &Workbench) -> anyhow::Result<()> {
-    let unit = |data: &MetricsData| data.services.as_ref()?.iter().find(|unit| &*unit.name == "infiniservice").cloned();
-    let (_, unit) = host.sample_with("the agent among its services", SERVICES_DEADLINE, unit).await?;
+    let listed = |data: &MetricsData| data.services.clone().filter(|list| list.iter().any(|unit| &*unit.name == AGENT));
+    let (_, list) = host.sample_with("the agent among its services", SERVICES_DEADLINE, listed).await?;
+    let unit = list.iter().find(|unit| &*unit.name == AGENT).context("it was there just now")?;
     same("status of the agent's unit", unit.status, ServiceStatus::Running)?;
-    same("pid of the agent's unit", unit.pid, Some(bench.agent_pid().await?))
+    same("pid of the agent's unit", unit.pid, Some(bench.agent_pid().await?))?;
+    let files = bench.vm.run("systemctl list-unit-files --type=service --no-legend --no-pager").await?;
+    let mut wrong = Vec::new();
+    let mut compared = 0;
+    for line in files.lines() {
+        let mut words = line.split_whitespace();
+        let (Some(file), Some(state)) = (words.next(), words.next()) else { continue };
+        let name = file.trim_end_matches(".service");
+        // Templates are no services, and an alias is another name of one.
+        if name.ends_with('@') || state == "alias" {
+            continue;
+        }
+        compared += 1;
+        let told = list.iter().find(|unit| &*unit.name == name).map(|unit| unit.startup_type);
+        if told != Some(startup_type(state)) {
+            wrong.push(format!("{name} is {state} for systemctl and {told:?} in the sample"));
+        }
+    }
+    ensure!(compared > 20, "systemctl lists only {compared} services: {files}");
+    ensure!(wrong.is_empty(), "{} of {compared} services start otherwise: {}", wrong.len(), wrong.join("; "));
+    Ok(())
+}
+
+/// The protocol's word for what systemctl says of a unit's file.
+fn startup_type(state: &str) -> StartupType {
+    match state {
+        "enabled" | "enabled-runtime" => StartupType::Auto,
+        "disabled" | "masked" | "masked-runtime" => StartupType::Disabled,
+        "static" | "generated" => StartupType::Static,
+        "indirect" | "linked" | "linked-runtime" | "transient" => StartupType::Manual,
+        _ => StartupType::Unknown,
+    }
 }
 
 fn count<T>(list: &Option<Vec<T>>) -> usize {
