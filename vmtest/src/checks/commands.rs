@@ -4,7 +4,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::agent_memory;
 use crate::qemu::bound_to_us;
@@ -74,6 +74,7 @@ async fn raw_commands(bench: &Workbench, figures: &mut Figures) -> anyhow::Resul
     ensure!((150_000..180_000).contains(&output.stdout.len()), "{} bytes were kept", output.stdout.len());
     let memory = agent_memory::of_the_agent(bench).await?;
     figures.note("agent's memory after a memory hog, a fork bomb and 1 GiB of output", &memory);
+    memory.judge()?;
     memory.judge_peak()?;
     let left = bench.vm.run(&format!("ls -d /sys/fs/cgroup/system.slice/{UNIT}/cmd-* 2>/dev/null | wc -l")).await?;
     same("control groups that commands left", left.as_str(), "0")
@@ -95,11 +96,17 @@ async fn limits(bench: &Workbench, figures: &mut Figures) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// The pattern must not match its own text.
+/// Waits until nothing is left, and not for longer than it may take. The pattern must not match its own text.
 async fn nothing_left(bench: &Workbench, pattern: &str) -> anyhow::Result<()> {
-    sleep(GONE).await;
-    let left = bench.vm.run(&format!("pgrep -af '{pattern}' || true")).await?;
-    same("processes that a command left", left.as_str(), "")
+    let until = Instant::now() + GONE;
+    loop {
+        let left = bench.vm.run(&format!("pgrep -af '{pattern}' || true")).await?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        ensure!(Instant::now() < until, "a command left processes: {left}");
+        sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// As the administrator does it.
