@@ -258,15 +258,18 @@ impl Task {
         let handshake = Arc::new(handshake);
         let before = self.status.handshake.replace(Arc::clone(&handshake));
         let another = before.is_some_and(|before| before.session_id != handshake.session_id);
-        if std::mem::take(&mut self.send_again) || another {
+        let is_first = std::mem::take(&mut self.send_again);
+        if is_first || another {
             self.send_again(&handshake, another);
         }
         if another {
             self.accepted_lines = self.link.signed_lines();
-            // What the agent before this one was asked for went with it.
-            if self.endpoint.refresh.is_some() {
-                self.ask();
-            }
+        }
+        // What the agent before this one was asked for went with it; and an agent that sees only now that the host before this one is gone
+        // may have taken the first lines of this one for that one's, and thrown away their answers.
+        let may_be_lost = another || is_first && self.status.requests != Requests::Taken;
+        if may_be_lost && self.endpoint.refresh.is_some() {
+            self.ask();
         }
         VmEvent::Handshake(handshake)
     }
