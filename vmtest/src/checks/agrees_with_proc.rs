@@ -77,8 +77,12 @@ async fn services(host: &mut HostSide, bench: &Workbench) -> anyhow::Result<()> 
         if name.ends_with('@') || state == "alias" {
             continue;
         }
-        compared += 1;
         let told = list.iter().find(|unit| &*unit.name == name).map(|unit| unit.startup_type);
+        // systemctl calls an alias of a masked service masked itself.
+        if told.is_none() && state == "masked" {
+            continue;
+        }
+        compared += 1;
         if told != Some(startup_type(state)) {
             wrong.push(format!("{name} is {state} for systemctl and {told:?} in the sample"));
         }

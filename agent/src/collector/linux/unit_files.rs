@@ -112,7 +112,7 @@ impl Folder {
     }
 }
 
-/// Who is linked to by what, where the administrator's folders say so.
+/// Who is linked to: for good by the administrator, and until the next boot by anybody. What packages bring enables nothing.
 #[derive(Default)]
 struct Links {
     persistent: HashSet<String>,
@@ -124,7 +124,7 @@ impl Links {
     fn add(&mut self, folder: &Folder) -> io::Result<()> {
         let names = match folder.kind {
             Kind::Persistent => &mut self.persistent,
-            Kind::Runtime => &mut self.runtime,
+            _ if folder.is_volatile => &mut self.runtime,
             _ => return Ok(()),
         };
         for reason in &folder.reasons {
@@ -309,6 +309,8 @@ mod tests {
             "/run/systemd/system/held.service -> /dev/null",
             "/run/systemd/system/now.target.wants/now.service -> /usr/lib/systemd/system/now.service",
             "/usr/lib/systemd/system/now.service: WantedBy=now.target",
+            "/run/systemd/generator/local-fs.target.wants/remount.service -> /usr/lib/systemd/system/remount.service",
+            "/usr/lib/systemd/system/remount.service",
             "/run/systemd/generator/rc-local.service",
             "/run/systemd/generator.late/lsb.service",
             "/run/systemd/transient/run-u1.service",
@@ -339,6 +341,7 @@ mod tests {
                 "now enabled-runtime",
                 "rc-local generated",
                 "real static",
+                "remount enabled-runtime",
                 "rsync disabled",
                 "run-u1 transient",
                 "ssh enabled",
