@@ -12,6 +12,9 @@ use crate::agent::Agent;
 /// How long what a command leaves may outlive its answer: 2 s until it is killed, and some for a busy machine.
 const LAST_REMAINS: Duration = Duration::from_secs(20);
 
+/// How long one answer is waited for: what is asked in a connection that breaks has none.
+const ONE_ANSWER: Duration = Duration::from_secs(1);
+
 /// What an agent holds at a moment.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Vitals {
@@ -63,7 +66,7 @@ pub async fn nothing_is_left(agent: &Agent, vm: &Vm, before: &Vitals) {
         }
         assert!(Instant::now() < deadline, "left:   {now:?}\nbefore: {before:?}");
         // Whatever it is about to do, it has done a bit of it when it has answered.
-        vm.keep_alive(LAST_REMAINS).await.ok();
+        vm.keep_alive(ONE_ANSWER).await.ok();
     }
 }
 
