@@ -88,6 +88,11 @@ impl Authenticator {
         self.trust = trust;
     }
 
+    /// A host gives commands, and more will come: takes the memory for their lines now, so that it does not grow with them.
+    pub fn take_memory(&mut self) {
+        self.journal.take_memory();
+    }
+
     /// Remembers only in memory from now on.
     pub fn stop_writing(&mut self) {
         self.journal.stop_writing();

@@ -350,6 +350,7 @@ impl InfiniService {
             Effect::Audit { reason, dropped } => self.write_down(&reason, dropped),
             Effect::Collect => self.collector.request(),
             Effect::Run(command) => {
+                self.authenticator.take_memory();
                 if let Some(answer) = self.command_executor.take(*command, tokio::time::Instant::now()) {
                     self.answer(answer);
                 }

@@ -34,10 +34,11 @@ pub enum Seen {
     BelowFloor,
 }
 
-/// The set of nonces and the floor, without a file, in memory that is taken at the start and never moved.
+/// The set of nonces and the floor, without a file, in memory that is never moved.
 #[derive(Debug)]
 struct NonceWindow {
-    entries: Box<[Entry]>,
+    /// In the first places, as many as there are in `by_time`.
+    entries: Vec<Entry>,
     /// Where each nonce's entry is.
     places: HashTable<u16>,
     /// The same, lowest time first. Lines come about in the order of their times, so a new one's place is near the end.
@@ -51,17 +52,22 @@ struct Entry {
     ts: u64,
 }
 
-/// Not zeros, which would take no memory before they are overwritten: what the agent holds is to be seen at its start.
+/// What stands in a place before its nonce.
 const EMPTY: Entry = Entry { hash: [0xff; 16], ts: u64::MAX };
 
 impl NonceWindow {
     fn new() -> Self {
         Self {
-            entries: vec![EMPTY; CAPACITY].into_boxed_slice(),
+            entries: Vec::with_capacity(CAPACITY),
             places: HashTable::with_capacity(CAPACITY),
             by_time: VecDeque::with_capacity(CAPACITY),
             floor: 0,
         }
+    }
+
+    /// Writes into all of its memory, so that the system gives it now.
+    fn take_memory(&mut self) {
+        self.entries.resize(CAPACITY, EMPTY);
     }
 
     /// From the lowest time to the highest.
@@ -89,6 +95,9 @@ impl NonceWindow {
         }
         let Some(place) = self.place_for(ts) else { return };
         let Self { entries, places, by_time, .. } = self;
+        if entries.len() == usize::from(place) {
+            entries.push(EMPTY);
+        }
         entries[usize::from(place)] = Entry { hash, ts };
         places.insert_unique(key(&hash), place, |&place| key(&entries[usize::from(place)].hash));
         by_time.insert(by_time.partition_point(|&other| entries[usize::from(other)].ts <= ts), place);
@@ -142,6 +151,11 @@ impl NonceJournal {
         let mut window = NonceWindow::new();
         let file = JournalFile::open(path, &mut window)?;
         Ok(Self { window, file: Some(file) })
+    }
+
+    /// Takes all the memory that nonces can ever need here.
+    pub fn take_memory(&mut self) {
+        self.window.take_memory();
     }
 
     /// Remembers only in memory from now on.

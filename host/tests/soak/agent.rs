@@ -53,6 +53,8 @@ impl Agent {
             .env_clear()
             .env("INFINISERVICE_SHARED_SECRET", SECRET)
             .env("STATE_DIRECTORY", &state)
+            // As in its unit.
+            .env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")
             .arg("--config")
             .arg(config)
             .arg("--device")

@@ -22,7 +22,7 @@ use tokio::task::LocalSet;
 
 use agent::Agent;
 use breaking_link::BreakingLink;
-use orders::Order;
+use orders::{FIRST, Order};
 use random::Random;
 use vitals::Vitals;
 
@@ -47,6 +47,8 @@ async fn every_command_runs_once_and_has_one_answer_however_often_the_connection
     let agent = Agent::start(CONFIGURATION);
     let link = BreakingLink::to(&agent, Random::new(seed));
     let vm = Vm::follow(Endpoint::new(link.socket()).with_key(agent::key()));
+    // The first command has the agent take the memory for all that follow.
+    Order::first(&agent.dir().join("effects")).carry_out(&vm).await;
     agent.settle(&vm).await;
     let before = Vitals::of(&agent);
 
@@ -57,8 +59,8 @@ async fn every_command_runs_once_and_has_one_answer_however_often_the_connection
         *kinds.entry(order.kind).or_default() += 1;
         kinds
     });
-    let with_effects: Vec<String> =
-        orders.iter().filter(|order| order.has_effect()).map(|order| order.id.clone()).collect();
+    let with_effects = orders.iter().filter(|order| order.has_effect()).map(|order| order.id.clone());
+    let with_effects = with_effects.chain([FIRST.to_owned()]).collect();
     let outcomes = carry_out(orders, &vm).await;
     let took = begin.elapsed();
     let breaks = link.stop_breaking();

@@ -52,7 +52,15 @@ pub struct Answered {
     pub was_interrupted: bool,
 }
 
+/// The id of the command before all others.
+pub const FIRST: &str = "first";
+
 impl Order {
+    /// One that only appends its id.
+    pub fn first(effects: &Path) -> Self {
+        Self::new(FIRST.to_owned(), "appends", effects)
+    }
+
     /// So many, in an order that the seed repeats. What has an effect appends its id to the file.
     pub fn mixed(count: usize, effects: &Path, random: &mut Random) -> VecDeque<Self> {
         (0..count).map(|number| Self::new(format!("order-{number}"), kind(random.below(1000)), effects)).collect()

@@ -12,6 +12,9 @@ use crate::agent::Agent;
 /// How long what a command leaves may outlive its answer: 2 s until it is killed, and some for a busy machine.
 const LAST_REMAINS: Duration = Duration::from_secs(20);
 
+/// How long one answer is waited for: what is asked in a connection that breaks has none.
+const ONE_ANSWER: Duration = Duration::from_secs(1);
+
 /// What an agent holds at a moment.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Vitals {
@@ -63,26 +66,24 @@ pub async fn nothing_is_left(agent: &Agent, vm: &Vm, before: &Vitals) {
         }
         assert!(Instant::now() < deadline, "left:   {now:?}\nbefore: {before:?}");
         // Whatever it is about to do, it has done a bit of it when it has answered.
-        vm.keep_alive(LAST_REMAINS).await.ok();
+        vm.keep_alive(ONE_ANSWER).await.ok();
     }
 }
 
-/// Without those of the machine's processes, which come and go: the collector keeps files of each open. And without that of the audit,
-/// which the first command opens.
+/// Without those of the machine's other processes, which come and go: the collector keeps files of each open.
 fn descriptors(proc: &Path) -> Vec<String> {
     let target = |entry: fs::DirEntry| Some(fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned());
     let targets = fs::read_dir(proc.join("fd")).unwrap().filter_map(|entry| target(entry.unwrap()));
-    // Sockets, pipes and the like have a number of their own each time.
-    let kind = |target: String| target.split_once(":[").map_or(target.clone(), |(kind, _)| kind.to_owned());
-    let mut found: Vec<_> =
-        targets.filter(|target| !is_of_a_process(target) && !target.contains("/audit/")).map(kind).collect();
+    // Sockets, pipes and the files of the audit are numbered.
+    let kind = |target: String| target.replace(|letter: char| letter.is_ascii_digit(), "");
+    let mut found: Vec<_> = targets.filter(|target| !is_of_another_process(target.as_ref(), proc)).map(kind).collect();
     found.sort_unstable();
     found
 }
 
-fn is_of_a_process(target: &str) -> bool {
-    let path = target.strip_prefix("/proc/").and_then(|path| path.split_once('/'));
-    path.is_some_and(|(pid, file)| pid.parse::<u32>().is_ok() && matches!(file, "schedstat" | "stat" | "io"))
+fn is_of_another_process(target: &Path, agent: &Path) -> bool {
+    let pid = target.strip_prefix("/proc").ok().and_then(|path| path.iter().next()?.to_str());
+    pid.is_some_and(|pid| pid.parse::<u32>().is_ok()) && !target.starts_with(agent)
 }
 
 fn children(proc: &Path) -> Vec<u32> {

@@ -8,7 +8,7 @@ use super::IdHash;
 
 /// What the kept answers may take together, as JSON. Most have some hundred bytes; one that is larger than all of this is not kept. Far
 /// fewer fit in here than ids are remembered.
-pub const KEPT_BYTES: usize = 256 << 10;
+pub const KEPT_BYTES: usize = 128 << 10;
 
 /// Answers as JSON, one behind the other: each in a piece of memory of its own would keep a whole page from being given back.
 #[derive(Debug, Default)]
@@ -27,6 +27,11 @@ impl Answers {
         let Ok(json) = serde_json::to_vec(body) else { return };
         if json.len() > KEPT_BYTES {
             return;
+        }
+        if self.text.capacity() == 0 {
+            // All of it is written once, as with the records.
+            self.text = VecDeque::from(vec![1; KEPT_BYTES]);
+            self.text.clear();
         }
         while self.text.len() + json.len() > KEPT_BYTES {
             let Some((_, bytes)) = self.pieces.pop_front() else { break };

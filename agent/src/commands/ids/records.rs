@@ -1,4 +1,4 @@
-//! The last [`CAPACITY`] records, in memory that is taken at the start and never moved.
+//! The last [`CAPACITY`] records, in memory that is taken with the first of them and never moved.
 
 use hashbrown::HashTable;
 
@@ -7,20 +7,20 @@ use super::{CAPACITY, IdHash, Record};
 /// Records by age and by id.
 #[derive(Debug)]
 pub struct Records {
-    /// The oldest is at `next`, once all places are taken.
-    ring: Box<[Record]>,
+    /// The oldest is at `next`, once all places are taken. Empty until the first comes: an agent that is only asked for samples needs none.
+    ring: Vec<Record>,
     next: usize,
     /// Where each id's record is. What is in the ring and not here was never put there or was taken out.
     places: HashTable<u16>,
 }
 
-/// Not zeros, which would take no memory before they are overwritten: what the agent holds is to be seen at its start.
+/// Written into all places at first, so that what the agent holds does not grow with how much it is asked.
 const EMPTY: Record = Record { id: [0xff; 16], payload: [0xff; 32] };
 
 impl Records {
     /// None yet.
     pub fn new() -> Self {
-        Self { ring: vec![EMPTY; CAPACITY].into_boxed_slice(), next: 0, places: HashTable::with_capacity(CAPACITY) }
+        Self { ring: Vec::new(), next: 0, places: HashTable::with_capacity(CAPACITY) }
     }
 
     /// How many there are.
@@ -52,6 +52,9 @@ impl Records {
 
     /// Takes in a record whose id is not there; the oldest leaves for it, where all places are taken.
     pub fn insert(&mut self, record: Record) {
+        if self.ring.is_empty() {
+            self.ring = vec![EMPTY; CAPACITY];
+        }
         if let Some(&Record { id, .. }) = self.oldest() {
             self.remove(&id);
         }
