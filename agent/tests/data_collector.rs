@@ -162,11 +162,27 @@ fn settings(groups: &[Group]) -> CollectorSettings {
     }
 }
 
+/// How long a thread may take in real time, so that a test whose thread never does fails instead of waiting for ever.
+struct Patience(Instant);
+
+impl Patience {
+    fn begins() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Leaves the processor to others.
+    fn check(&self) {
+        assert!(self.0.elapsed() < Duration::from_secs(60), "what is waited for does not come");
+        std::thread::yield_now();
+    }
+}
+
 /// Awaits without letting paused time move: Tokio moves it whenever nothing is ready, and threads take real time.
 async fn held<T>(future: impl Future<Output = T>) -> T {
+    let patience = Patience::begins();
     let keep_busy = async {
         loop {
-            std::thread::yield_now();
+            patience.check();
             tokio::task::yield_now().await;
         }
     };
@@ -235,8 +251,9 @@ async fn a_group_that_hangs_costs_only_itself_and_is_not_asked_again() {
     assert_eq!(errors(&data), [("disk.usage", ErrorCode::CommandTimeout)]);
     assert_eq!(data.system.memory.map(|memory| memory.total_kb), Some(2));
     // Time passes here whether the lane's thread has had its turn or not.
+    let patience = Patience::begins();
     while script.asked(Group::DiskUsage) == 0 {
-        std::thread::yield_now();
+        patience.check();
     }
     assert_eq!(script.asked(Group::DiskUsage), 1);
 
@@ -244,6 +261,7 @@ async fn a_group_that_hangs_costs_only_itself_and_is_not_asked_again() {
     answer.send(()).unwrap();
     let mut last = sample(&mut collector).await;
     while !last.errors.is_empty() {
+        patience.check();
         last = sample(&mut collector).await;
     }
     assert!(last.system.disk.is_some(), "{last:?}");
@@ -341,7 +359,7 @@ async fn what_one_share_of_work_did_not_find_out_goes_on_between_samples() {
     let first = sample(&mut collector).await;
     assert_eq!(first.truncated.get("ports"), None, "{first:?}");
 
-    let start = tokio::time::Instant::now();
+    let (start, patience) = (tokio::time::Instant::now(), Patience::begins());
     for share in 1..=5 {
         let gone_on = async {
             while script.gone_on.load(Ordering::SeqCst) < share {
@@ -355,6 +373,7 @@ async fn what_one_share_of_work_did_not_find_out_goes_on_between_samples() {
         }
         // The lane has read; its report may still be on the way, and the next second counts from there.
         while sample(&mut collector).await.truncated.get("ports") != Some(&(share as u64)) {
+            patience.check();
             tokio::task::yield_now().await;
         }
     }

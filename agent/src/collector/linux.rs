@@ -49,6 +49,7 @@ pub use mounts::{MountState, mount_points, mount_types, states, types_on_devices
 use network::NetworkReader;
 pub use port::PortReader;
 use pressure::PressureReader;
+use probe::Outstanding;
 pub use probe::{Probe, Space};
 pub use process::ProcessReader;
 pub use roots::Roots;
@@ -77,17 +78,22 @@ impl LinuxCollector {
     /// Measures this machine.
     #[must_use]
     pub fn new(roots: Roots) -> Self {
-        Self::with_kernel(roots, Arc::new(probe::statvfs), Box::new(address::ask_kernel))
+        let outstanding = Outstanding::of_this_process();
+        Self::with(roots, Arc::new(probe::statvfs), outstanding, Box::new(address::ask_kernel))
     }
 
     /// Measures what the files under `roots` tell, and asks `probe` and `addresses` what only system calls know.
     #[must_use]
     pub fn with_kernel(roots: Roots, probe: Probe, addresses: AddressSource) -> Self {
+        Self::with(roots, probe, Outstanding::default(), addresses)
+    }
+
+    fn with(roots: Roots, probe: Probe, outstanding: Outstanding, addresses: AddressSource) -> Self {
         Self {
             buffer: Vec::new(),
             cpu: CpuReader::new(&roots),
             memory: MemoryReader::new(&roots),
-            disk_usage: DiskUsageReader::new(&roots, probe),
+            disk_usage: DiskUsageReader::new(&roots, probe, outstanding),
             disk_io: DiskIoReader::new(&roots),
             network: NetworkReader::new(&roots, addresses),
             pressure: PressureReader::new(&roots),

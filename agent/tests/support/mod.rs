@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use infini_protocol::agent::{AgentBody, AgentMessage};
 use infini_protocol::envelope::{Key, seal};
@@ -97,16 +97,21 @@ impl Guest {
 
     /// Connects to an agent that listens, as soon as it does.
     pub fn connect(&self) -> Host {
+        let end = Instant::now() + PATIENCE;
         loop {
             match UnixStream::connect(self.path("listen.sock")) {
                 Ok(stream) => return Host::new(stream),
-                Err(_) => std::thread::yield_now(),
+                Err(error) => assert!(Instant::now() < end, "the agent does not listen: {error}"),
             }
+            std::thread::yield_now();
         }
     }
 
     /// Waits for the agent to connect.
     pub fn accept(&self) -> Host {
+        let patience = Timespec::try_from(PATIENCE).unwrap();
+        let came = poll(&mut [PollFd::new(&self.listener, PollFlags::IN)], Some(&patience)).unwrap();
+        assert_eq!(came, 1, "the agent does not connect");
         let (stream, _) = self.listener.accept().unwrap();
         Host::new(stream)
     }

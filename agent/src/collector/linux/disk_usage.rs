@@ -9,7 +9,7 @@ use infini_protocol::{ErrorCode, Finite, Percent};
 
 use super::file::KeptFile;
 use super::mounts::{Mount, select, types_on_devices};
-use super::probe::{Probe, ProbeFailure, Prober, Space};
+use super::probe::{Outstanding, Probe, ProbeFailure, Prober, Space};
 use super::roots::Roots;
 use super::scan::text;
 use crate::collector::{CollectFailure, List, ListLimits};
@@ -25,11 +25,11 @@ pub struct DiskUsageReader {
 }
 
 impl DiskUsageReader {
-    pub fn new(roots: &Roots, probe: Probe) -> Self {
+    pub fn new(roots: &Roots, probe: Probe, outstanding: Outstanding) -> Self {
         Self {
             mountinfo: KeptFile::new(roots.proc.join("self/mountinfo")),
             filesystems: KeptFile::new(roots.proc.join("filesystems")),
-            prober: Prober::new(probe, PATIENCE),
+            prober: Prober::new(probe, PATIENCE, outstanding),
         }
     }
 

@@ -1,9 +1,10 @@
 //! Asking file systems that may never answer.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -52,24 +53,60 @@ pub enum ProbeFailure {
     Refused(io::Error),
 }
 
+/// What is being asked right now, by whoever in this process: a mount that hangs is asked once, however many want to know of it. Each that
+/// asks for itself would leave a thread behind that nothing can end.
+#[derive(Clone, Debug, Default)]
+pub struct Outstanding(Arc<(Mutex<HashMap<PathBuf, Instant>>, Condvar)>);
+
+impl Outstanding {
+    /// The one of this process, for the kernel that it runs on.
+    pub fn of_this_process() -> Self {
+        static OF_THIS_PROCESS: LazyLock<Outstanding> = LazyLock::new(Outstanding::default);
+        OF_THIS_PROCESS.clone()
+    }
+
+    /// Enters a mount point. Where it is being asked already, that is waited for, until it has had `patience`; then it gives since when.
+    fn enter(&self, mount_point: &Path, patience: Duration) -> Result<Question, Instant> {
+        let (asked, answered) = &*self.0;
+        let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(since) = asked.get(mount_point).copied() {
+            let left = patience.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                return Err(since);
+            }
+            asked = answered.wait_timeout(asked, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        asked.insert(mount_point.to_owned(), Instant::now());
+        Ok(Question { mount_point: mount_point.to_owned(), outstanding: self.clone() })
+    }
+}
+
+/// A mount point that is being asked, until this is dropped.
+struct Question {
+    mount_point: PathBuf,
+    outstanding: Outstanding,
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        let (asked, answered) = &*self.outstanding.0;
+        asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.mount_point);
+        answered.notify_all();
+    }
+}
+
 /// Asks one file system after the other on a thread of its own. A thread that hangs is left behind and another takes over; so there are never
-/// more threads than hanging mounts and one.
+/// more threads than hanging mounts and one for each prober.
 pub struct Prober {
     probe: Probe,
     patience: Duration,
+    outstanding: Outstanding,
     worker: Option<Worker>,
-    hanging: Vec<Hanging>,
 }
 
 /// A thread that asks. It ends when its channel of questions is closed.
 struct Worker {
-    questions: Sender<PathBuf>,
-    answers: Receiver<io::Result<Space>>,
-}
-
-struct Hanging {
-    mount_point: PathBuf,
-    since: Instant,
+    questions: Sender<Question>,
     answers: Receiver<io::Result<Space>>,
 }
 
@@ -78,21 +115,20 @@ const LEAST_PATIENCE: Duration = Duration::from_millis(10);
 
 impl Prober {
     /// Gives a file system `patience` to answer.
-    pub fn new(probe: Probe, patience: Duration) -> Self {
-        Self { probe, patience, worker: None, hanging: Vec::new() }
+    pub fn new(probe: Probe, patience: Duration, outstanding: Outstanding) -> Self {
+        Self { probe, patience, outstanding, worker: None }
     }
 
     /// Asks about each mount point in turn. Each that hangs halves the patience for the rest, so that a server with a hundred
-    /// mounts that went away costs twice the patience and not a hundred times.
+    /// mounts that went away costs twice the patience and not a hundred times. One that has hung since before costs nothing.
     pub fn ask_all<'m>(&mut self, mount_points: impl Iterator<Item = &'m Path>) -> Vec<Result<Space, ProbeFailure>> {
-        // A mount that answered late is asked again; what it said then is old.
-        self.hanging.retain(|hanging| matches!(hanging.answers.try_recv(), Err(TryRecvError::Empty)));
         let mut patience = self.patience;
         let answers = mount_points.map(|mount_point| {
-            if let Some(hanging) = self.hanging.iter().find(|hanging| hanging.mount_point == mount_point) {
-                return Err(ProbeFailure::Hangs(hanging.since.elapsed()));
-            }
-            let answer = self.ask(mount_point, patience);
+            let question = self.outstanding.enter(mount_point, patience);
+            let answer = match question {
+                Ok(question) => self.ask(question, patience),
+                Err(since) => return Err(ProbeFailure::Hangs(since.elapsed())),
+            };
             if matches!(answer, Err(ProbeFailure::Hangs(_))) {
                 patience = (patience / 2).max(LEAST_PATIENCE);
             }
@@ -101,23 +137,21 @@ impl Prober {
         answers.collect()
     }
 
-    fn ask(&mut self, mount_point: &Path, patience: Duration) -> Result<Space, ProbeFailure> {
+    fn ask(&mut self, question: Question, patience: Duration) -> Result<Space, ProbeFailure> {
         let worker = match self.worker.take() {
             Some(worker) => worker,
             None => start(Arc::clone(&self.probe)).map_err(ProbeFailure::Refused)?,
         };
         let since = Instant::now();
         // Where the thread is gone the answer's channel is closed too.
-        let _ = worker.questions.send(mount_point.to_owned());
+        let _ = worker.questions.send(question);
         match worker.answers.recv_timeout(patience) {
             Ok(answer) => {
                 self.worker = Some(worker);
                 answer.map_err(ProbeFailure::Refused)
             }
-            Err(RecvTimeoutError::Timeout) => {
-                self.hanging.push(Hanging { mount_point: mount_point.to_owned(), since, answers: worker.answers });
-                Err(ProbeFailure::Hangs(since.elapsed()))
-            }
+            // What it says when it comes back is old by then.
+            Err(RecvTimeoutError::Timeout) => Err(ProbeFailure::Hangs(since.elapsed())),
             Err(RecvTimeoutError::Disconnected) => {
                 Err(ProbeFailure::Refused(io::Error::other("the thread that asked has ended")))
             }
@@ -127,11 +161,13 @@ impl Prober {
 
 /// A plain thread and not one of a pool: nothing may wait for its end.
 fn start(probe: Probe) -> io::Result<Worker> {
-    let (questions, asked) = channel::<PathBuf>();
+    let (questions, asked) = channel::<Question>();
     let (answer, answers) = channel();
     thread::Builder::new().name("statvfs".to_owned()).spawn(move || {
-        for mount_point in asked {
-            if answer.send(probe(&mount_point)).is_err() {
+        for question in asked {
+            let space = probe(&question.mount_point);
+            drop(question);
+            if answer.send(space).is_err() {
                 return;
             }
         }
@@ -141,7 +177,6 @@ fn start(probe: Probe) -> io::Result<Worker> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
     use std::sync::mpsc;
 
     use super::*;
@@ -175,7 +210,8 @@ mod tests {
     #[test]
     fn a_mount_that_hangs_costs_only_itself_and_is_not_asked_again() {
         let (probe, release, asked) = hanging_probe();
-        let mut prober = Prober::new(probe, Duration::from_millis(30));
+        // A busy machine takes its time to start a thread.
+        let mut prober = Prober::new(probe, Duration::from_millis(600), Outstanding::default());
         assert_eq!(ask(&mut prober, &["/a", "/hang", "/b"]), ["answered", "hangs", "answered"]);
         assert_eq!(ask(&mut prober, &["/a", "/hang", "/b"]), ["answered", "hangs", "answered"]);
         let asked_for_it = || asked.lock().unwrap().iter().filter(|path| path.starts_with("/hang")).count();
@@ -189,9 +225,39 @@ mod tests {
     }
 
     #[test]
+    fn a_mount_that_hangs_is_asked_once_however_many_want_to_know() {
+        let (probe, _release, asked) = hanging_probe();
+        let outstanding = Outstanding::default();
+        for _ in 0..20 {
+            let mut another = Prober::new(Arc::clone(&probe), Duration::from_millis(10), outstanding.clone());
+            assert_eq!(ask(&mut another, &["/hang"]), ["hangs"]);
+            while asked.lock().unwrap().is_empty() {
+                thread::yield_now();
+            }
+        }
+        assert_eq!(asked.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn who_asks_while_another_does_waits_for_that_answer_first() {
+        let (probe, release, asked) = hanging_probe();
+        let outstanding = Outstanding::default();
+        let patient = || Prober::new(Arc::clone(&probe), Duration::from_secs(60), outstanding.clone());
+        let [mut first, mut second] = [patient(), patient()];
+        thread::scope(|scope| {
+            let both = [&mut first, &mut second].map(|prober| scope.spawn(|| ask(prober, &["/hang"])));
+            (0..2).for_each(|_| release.send(()).unwrap());
+            for answer in both {
+                assert_eq!(answer.join().unwrap(), ["answered"]);
+            }
+        });
+        assert_eq!(asked.lock().unwrap().len(), 2);
+    }
+
+    #[test]
     fn many_that_hang_share_the_patience() {
         let (probe, _release, _) = hanging_probe();
-        let mut prober = Prober::new(probe, Duration::from_millis(240));
+        let mut prober = Prober::new(probe, Duration::from_millis(240), Outstanding::default());
         let before = Instant::now();
         let mounts: Vec<String> = (0..6).map(|number| format!("/hang/{number}")).collect();
         let mounts: Vec<&str> = mounts.iter().map(String::as_str).collect();
@@ -202,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told() {
-        let mut prober = Prober::new(Arc::new(statvfs), Duration::from_secs(5));
+        let mut prober = Prober::new(Arc::new(statvfs), Duration::from_secs(5), Outstanding::default());
         assert_eq!(ask(&mut prober, &["/", "/no/such/directory"]), ["answered", "refused"]);
     }
 }

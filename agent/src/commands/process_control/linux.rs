@@ -89,6 +89,10 @@ mod tests {
     fn sleeper() -> (Child, Pid) {
         let child = Command::new("sleep").arg("1000").spawn().unwrap();
         let pid = Pid::try_from(i64::from(child.id())).unwrap();
+        // Whoever started it goes on a little before the kernel has given it its new name.
+        while fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap() != "sleep\n" {
+            std::thread::yield_now();
+        }
         (child, pid)
     }
 
