@@ -82,6 +82,12 @@ impl LinuxCollector {
         Self::with(roots, Arc::new(probe::statvfs), outstanding, Box::new(address::ask_kernel))
     }
 
+    /// Measures this machine for one command. However many such there are at once, none keeps a descriptor of each process.
+    #[must_use]
+    pub fn passing(roots: Roots) -> Self {
+        Self { processes: ProcessReader::passing(roots.clone()), ..Self::new(roots) }
+    }
+
     /// Measures what the files under `roots` tell, and asks `probe` and `addresses` what only system calls know.
     #[must_use]
     pub fn with_kernel(roots: Roots, probe: Probe, addresses: AddressSource) -> Self {

@@ -285,13 +285,13 @@ mod tests {
             ("disk", "fstrim", "fstrim -v /"),
             ("journal", "vacuum", "journalctl --rotate --vacuum-time=14d"),
             ("packages", "clean-cache", "apt-get clean"),
-            ("packages", "fix", "dpkg --configure -a"),
+            ("packages", "fix", "dpkg --force-confdef --force-confold --configure -a"),
             ("time", "sync", "chronyc makestep"),
         ] {
-            let machine = TestMachine::healthy(&[]).prints(program, "");
+            let machine = TestMachine::healthy(&[]).file("/usr/bin/apt-get", "").prints(program, "");
             let data = maintained(&machine.context(), kind, name).await;
             assert_eq!((&data["success"], machine.ran()), (&json!(true), vec![program.to_owned()]), "{data:#}");
-            let machine = TestMachine::healthy(&[]).fails(program, 1, "no");
+            let machine = TestMachine::healthy(&[]).file("/usr/bin/apt-get", "").fails(program, 1, "no");
             assert_eq!(maintained(&machine.context(), kind, name).await["success"], json!(false), "{kind}/{name}");
         }
         let (_machine, services, context) = machine_with(FakeServices::with_failed(&[]));

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use change::UpdateSystem;
-pub use change::{Adopted, Packages, adopt, turn};
+pub use change::{Adopted, Packages, adopt, repair};
 pub use change_runner::{ChangeRunner, PlainRunner, Unanswered};
 #[cfg(target_os = "linux")]
 pub use change_runner::{TransientRunner, keep};

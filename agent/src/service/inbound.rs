@@ -6,7 +6,7 @@ use infini_protocol::host::{HostMessage, Sessions};
 use super::state::{Heard, Input, Rejection};
 use crate::auth::{Authenticator, Moment, Trust, Verdict};
 use crate::commands::executor::Unheard;
-use crate::commands::ids::digest;
+use crate::commands::ids::{Digest, digest};
 
 /// What became of a line.
 #[derive(Debug)]
@@ -48,7 +48,10 @@ pub fn judge(authenticator: &mut Authenticator, line: &[u8], first_after_attach:
 fn message(payload: &[u8]) -> Input {
     let heard = HostMessage::parse(payload).and_then(|message| Ok((message, Sessions::of(payload)?)));
     match heard {
-        Ok((message, sessions)) => Input::Message(Box::new(Heard { message, sessions, payload: digest(payload) })),
+        Ok((message, sessions)) => {
+            let payload = digest_of_message(payload, &sessions);
+            Input::Message(Box::new(Heard { message, sessions, payload }))
+        }
         Err(error) => {
             let unheard = match &error {
                 ParseError::Fields { .. } => Unheard::in_payload(payload),
@@ -57,6 +60,20 @@ fn message(payload: &[u8]) -> Input {
             Input::Rejected(Rejection::NotAMessage { unheard, reason: brief(error.to_string()) })
         }
     }
+}
+
+/// The hash by which a command that comes again is known. Who speaks is no part of it: after the agent's next start a host sends the same
+/// command in a session of another name.
+fn digest_of_message(payload: &[u8], sessions: &Sessions) -> Digest {
+    let mut message = match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(payload) {
+        Ok(message) if *sessions != Sessions::default() => message,
+        // Of version 1, to the byte. What is no object has no session either.
+        _ => return digest(payload),
+    };
+    for name in ["host_session_id", "session_id"] {
+        message.remove(name);
+    }
+    serde_json::to_vec(&message).map_or_else(|_| digest(payload), |message| digest(&message))
 }
 
 /// A reason may quote the line, which may be long; it goes to the host and into files.

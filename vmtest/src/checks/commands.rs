@@ -118,7 +118,14 @@ pub async fn permit_raw(bench: &Workbench, from: &str, to: &str) -> anyhow::Resu
 }
 
 /// The program must end with that code and say that, on either stream.
-async fn prints(bench: &Workbench, verb: &str, arguments: &[&str], code: i32, text: &str) -> anyhow::Result<()> {
+/// Runs infinihost, which must end with that code and print that text.
+pub(super) async fn prints(
+    bench: &Workbench,
+    verb: &str,
+    arguments: &[&str],
+    code: i32,
+    text: &str,
+) -> anyhow::Result<()> {
     let output = infinihost(bench, verb, arguments).await?;
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let said = stdout.contains(text) || stderr.contains(text);

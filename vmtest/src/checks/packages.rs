@@ -8,6 +8,7 @@ use infini_protocol::agent::Response;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::commands::prints;
 use crate::host_side::HostSide;
 use crate::report::Figures;
 use crate::tolerance::same;
@@ -80,8 +81,24 @@ pub async fn change(bench: &mut Workbench, figures: &mut Figures) -> anyhow::Res
     takes_too_long(bench, &mut host, figures).await?;
     let removed = change_one(&mut host, "remove", "PackageRemove", "vmtest-a").await?;
     same("what is left", removed.get("version_after"), None)?;
+    drop(host);
+    by_hand(bench).await?;
     let left = bench.vm.run("systemctl list-units --all --plain --no-legend 'infiniservice-packages-*'").await?;
     same("units that changes left", left.as_str(), "")
+}
+
+/// As a person does it, with infinihost.
+async fn by_hand(bench: &Workbench) -> anyhow::Result<()> {
+    let version = "dpkg-query -W -f='${db:Status-Status} ${Version}' vmtest-a || true";
+    prints(bench, "package", &["search", "vmtest-a"], 0, "made by the test").await?;
+    prints(bench, "package", &["install", "vmtest-a"], 0, "2.0").await?;
+    same("what infinihost has installed", bench.vm.run(version).await?.as_str(), "installed 2.0")?;
+    shell(bench, "pack vmtest-a 3.0 :; publish").await?;
+    prints(bench, "package", &["update", "vmtest-a"], 0, "3.0").await?;
+    prints(bench, "package", &["remove", "vmtest-a"], 0, "vmtest-a").await?;
+    let left = bench.vm.run(version).await?;
+    ensure!(!left.starts_with("installed"), "after its removal vmtest-a is {left:?}");
+    Ok(())
 }
 
 /// The answer comes in time, the manager gets its minute, and the next change finds a database in order.

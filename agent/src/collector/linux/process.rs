@@ -39,9 +39,19 @@ impl ProcessReader {
     /// A reader that has seen nothing yet.
     #[must_use]
     pub fn new(roots: Roots) -> Self {
+        Self::with(roots, ProcessTable::new())
+    }
+
+    /// A reader that is asked once or twice, and keeps nothing open meanwhile.
+    #[must_use]
+    pub fn passing(roots: Roots) -> Self {
+        Self::with(roots, ProcessTable::keeping(0))
+    }
+
+    fn with(roots: Roots, table: ProcessTable) -> Self {
         Self {
             dir: None,
-            table: ProcessTable::new(),
+            table,
             users: Users::new(roots.etc.join("passwd")),
             boot_ms: None,
             previous: None,

@@ -119,10 +119,14 @@ pub struct ProcessTable {
 pub type Unreadable = Option<(usize, Errno)>;
 
 impl ProcessTable {
-    /// An empty table, which keeps at most half of the descriptors that this process may open.
+    /// An empty table, which keeps at most half of the descriptors that this process may open. There is to be one such table in it.
     pub fn new() -> Self {
         let allowed = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
-        let budget = allowed.map_or(MAX_KEPT, |allowed| (allowed / 2).min(MAX_KEPT));
+        Self::keeping(allowed.map_or(MAX_KEPT, |allowed| (allowed / 2).min(MAX_KEPT)))
+    }
+
+    /// An empty table that keeps so many descriptors at most.
+    pub fn keeping(budget: usize) -> Self {
         // Every process is looked at for each sample; io is read only of those that ran and are told of.
         let io = budget / 8;
         let activity = (budget - io) / 2;

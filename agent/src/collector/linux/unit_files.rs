@@ -177,16 +177,16 @@ fn state(
             return "alias";
         }
     }
+    match folder.kind {
+        Kind::Generated => return "generated",
+        Kind::Transient => return "transient",
+        _ => {}
+    }
     if links.persistent.contains(name) {
         return "enabled";
     }
     if links.runtime.contains(name) {
         return "enabled-runtime";
-    }
-    match folder.kind {
-        Kind::Generated => return "generated",
-        Kind::Transient => return "transient",
-        _ => {}
     }
     if let Some(target) = &link {
         let parent = target.parent().unwrap_or(Path::new("/"));
@@ -313,6 +313,7 @@ mod tests {
             "/usr/lib/systemd/system/remount.service",
             "/run/systemd/generator/rc-local.service",
             "/run/systemd/generator.late/lsb.service",
+            "/run/systemd/generator.late/multi-user.target.wants/lsb.service -> ../lsb.service",
             "/run/systemd/transient/run-u1.service",
             "/etc/systemd/system/mine.service -> /opt/mine/mine.service",
             "/opt/mine/mine.service: WantedBy=multi-user.target",

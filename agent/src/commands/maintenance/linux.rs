@@ -11,9 +11,6 @@ use crate::commands::service_control;
 use crate::commands::tools;
 use crate::commands::validation::ServiceName;
 
-/// How a package manager ends what it was interrupted in.
-const REPAIRS: [(&str, &[&str]); 3] = [("dpkg", &["--configure", "-a"]), ("rpm", &["--rebuilddb"]), ("apk", &["fix"])];
-
 /// Who sets the clock when it starts: systemd's, and the name that OpenRC's systems give to an NTP daemon, such as busybox's on Alpine.
 const TIME_SERVICES: [&str; 2] = ["systemd-timesyncd", "ntpd"];
 
@@ -55,12 +52,7 @@ async fn clean_temp(context: &Context) -> Result<u64, CommandError> {
 }
 
 async fn fix_packages(context: &Context) -> Result<String, CommandError> {
-    let manager = REPAIRS.iter().find(|(program, _)| tools::installed(&context.roots, program).is_some());
-    let Some((program, arguments)) = manager else {
-        return Err(CommandError::failed("there is nothing to repair packages with: neither dpkg, rpm nor apk"));
-    };
-    let _turn = package_management::turn(context).await?;
-    let printed = tools::output(context, program, *arguments).await?;
+    let printed = package_management::repair(context).await?;
     Ok(tools::last_line(&printed).unwrap_or("nothing was left half done").to_owned())
 }
 

@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::change_runner::{After, ChangeEnd, ChangeRunner, Left, Order, PlainRunner, Unanswered};
-use super::manager::{Change, PackageManager};
+use super::manager::{Change, GRACE, PackageManager};
 use super::task::{Before, Installed, Task};
 use super::{find, query, reboot};
 use crate::commands::action::Context;
 use crate::commands::outcome::{CommandError, Outcome};
-use crate::commands::process_runner::{Ending, Finished};
+use crate::commands::process_runner::{Ending, Finished, Program};
 use crate::commands::stop::{Stop, StopReason};
 use crate::commands::validation::PackageName;
 
@@ -156,6 +156,24 @@ async fn attempt_system(context: &Context, package: Option<PackageName>) -> Resu
     let before = manager.list().run(context).await?;
     let before = Before::System(Installed::of(before.value, before.truncated));
     run(context, &*manager, Task { change, before }, turn).await
+}
+
+/// Ends what an interrupted manager began, in its turn and with all the time that its packages' scripts need. Gives what it printed.
+///
+/// # Errors
+/// Where there is no manager, its repair fails, or the command has to end before.
+pub async fn repair(context: &Context) -> Result<String, CommandError> {
+    let manager = find::manager(&find::root(&context.roots))?;
+    let _turn = turn(context).await?;
+    let Some(program) = manager.repair() else {
+        return Err(CommandError::failed(format!("{} has no repair of its own", manager.name())));
+    };
+    // A script may start a service, which is to stay.
+    let program = Program { leaves_daemon: true, grace: GRACE, ..program };
+    let finished = context.programs.run(program, context.stop.clone()).await;
+    let finished = finished.map_err(|error| CommandError::failed(error.to_string()))?;
+    query::fine(manager.name(), &finished, &[0])?;
+    Ok(finished.stdout.text)
 }
 
 async fn run(

@@ -8,6 +8,7 @@ use super::manager::{Change, History, Package, PackageManager, PendingUpdate, St
 use super::query::{Query, ask, ask_fine};
 use super::rpm;
 use super::words::SearchWords;
+use crate::commands::process_runner::Program;
 use crate::commands::validation::PackageName;
 
 /// What tells that this manager is here. In Fedora 41 and later it is a link to `dnf5`.
@@ -102,6 +103,10 @@ impl PackageManager for Dnf {
             Change::Update(name) => step(["upgrade".to_owned(), "--".to_owned(), name.to_string()]),
             Change::UpdateAll => step(["--refresh".to_owned(), "upgrade".to_owned()]),
         }
+    }
+
+    fn repair(&self) -> Option<Program> {
+        Some(Program::new("/usr/bin/rpm", ["--rebuilddb"]))
     }
 }
 
