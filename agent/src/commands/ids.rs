@@ -109,8 +109,11 @@ impl Ids {
     /// A command was taken and has not begun: only this process knows of it.
     pub fn accepted(&mut self, id: &str, payload: Digest) {
         let record = Record { id: hash(id), payload };
-        self.spare_underway();
-        self.records.insert(record);
+        // One that was begun by an earlier process has come with the file.
+        if self.records.get(&record.id).is_none() {
+            self.spare_underway();
+            self.records.insert(record);
+        }
         self.underway.insert(record.id, false);
     }
 

@@ -5,6 +5,7 @@ mod linux;
 #[cfg(target_os = "linux")]
 use linux as platform;
 
+use infini_protocol::ErrorCode;
 use infini_protocol::host::SafeCommand;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -137,7 +138,7 @@ impl Action for RunMaintenanceTask {
     }
 
     fn run(self: Box<Self>, context: Context) -> Running {
-        Box::pin(async move { Outcome::from(maintain(&context, &DBus, &self).await) })
+        Box::pin(async move { maintain(&context, &DBus, &self).await.unwrap_or_else(Outcome::from) })
     }
 
     fn exclusive(&self) -> Option<Exclusive> {
@@ -146,7 +147,11 @@ impl Action for RunMaintenanceTask {
 }
 
 /// Does the task. What is wrong before does not keep it from being done: it may be what sets it right.
-async fn maintain(context: &Context, bus: &dyn SystemBus, command: &RunMaintenanceTask) -> Result<Value, CommandError> {
+async fn maintain(
+    context: &Context,
+    bus: &dyn SystemBus,
+    command: &RunMaintenanceTask,
+) -> Result<Outcome, CommandError> {
     let mut steps = Vec::new();
     let before = if command.validate_before { Some(check(context, bus, &CheckName::ALL).await) } else { None };
     steps.extend(before.as_ref().map(|health| Step {
@@ -154,7 +159,10 @@ async fn maintain(context: &Context, bus: &dyn SystemBus, command: &RunMaintenan
         success: true,
         message: summary(health),
     }));
-    steps.extend(platform::perform(context, command.task).await?);
+    match platform::perform(context, command.task).await? {
+        Some(done) => steps.extend(done),
+        None => return Ok(Outcome { is_handed_over: true, ..Outcome::default() }),
+    }
     if command.validate_after {
         let after = check(context, bus, &CheckName::ALL).await;
         steps.push(Step {
@@ -164,7 +172,20 @@ async fn maintain(context: &Context, bus: &dyn SystemBus, command: &RunMaintenan
         });
     }
     let success = steps.iter().all(|step| step.success);
-    value(&Done { task: command.name.clone(), success, steps })
+    Ok(Outcome::data(value(&Done { task: command.name.clone(), success, steps })?))
+}
+
+/// What became of a repair of packages that a process of the agent before this one began, as `packages/fix` tells it. Whether it was to be
+/// validated is not known any more.
+pub fn repaired(outcome: Outcome) -> Outcome {
+    let result = match outcome.error {
+        Some(error) if error.code != ErrorCode::CommandFailed => return Outcome { error: Some(error), ..outcome },
+        Some(error) => Err(error),
+        None => Ok(platform::last_line_of_repair(&outcome.stdout)),
+    };
+    let step = Step::new("fix", result);
+    let done = Done { task: "packages/fix".to_owned(), success: step.success, steps: vec![step] };
+    value(&done).map_or_else(Outcome::from, Outcome::data)
 }
 
 fn summary(health: &Health) -> String {
@@ -186,7 +207,6 @@ fn is_no_worse(before: Option<&Health>, after: &Health) -> bool {
 mod tests {
     use std::sync::Arc;
 
-    use infini_protocol::ErrorCode;
     use serde_json::{from_value, json};
 
     use super::*;
@@ -201,7 +221,7 @@ mod tests {
 
     async fn maintained(context: &Context, kind: &str, name: &str) -> Value {
         let command = command(kind, name, Value::Null).unwrap();
-        maintain(context, &FakeBus::systemd(), &command).await.unwrap()
+        maintain(context, &FakeBus::systemd(), &command).await.unwrap().data.unwrap()
     }
 
     /// A machine in good order, with this service manager.
@@ -277,6 +297,20 @@ mod tests {
         let error = maintain(&context, &FakeBus::systemd(), &command).await.unwrap_err();
         assert_eq!(error.code, ErrorCode::CommandTimeout);
         assert!(error.sentence.contains("may still be completed"), "{error}");
+    }
+
+    #[test]
+    fn a_repair_that_another_process_began_is_told_as_a_task() {
+        let outcome = Outcome { stdout: "Setting up web (1.0) ...\n".to_owned(), ..Outcome::default() };
+        let data = repaired(outcome).data.unwrap();
+        assert_eq!((&data["task"], &data["success"]), (&json!("packages/fix"), &json!(true)), "{data:#}");
+        assert_eq!(data["steps"][0]["message"], "Setting up web (1.0) ...", "{data:#}");
+        let failed = Outcome { error: Some(CommandError::failed("apt ended with exit code 1")), ..Outcome::default() };
+        let data = repaired(failed).data.unwrap();
+        assert_eq!((&data["success"], &data["steps"][0]["success"]), (&json!(false), &json!(false)), "{data:#}");
+        let late = CommandError::new(ErrorCode::CommandTimeout, "the time was over");
+        let late = repaired(Outcome { error: Some(late), ..Outcome::default() });
+        assert_eq!(late.error.map(|error| error.code), Some(ErrorCode::CommandTimeout));
     }
 
     #[tokio::test]

@@ -40,6 +40,9 @@ pub use wire::NO_ADMIN;
 /// The agent's own service, and the package that it comes in.
 const AGENT: &str = "infiniservice";
 
+/// How the units begin in which packages are changed.
+pub const CHANGES_OF_PACKAGES: &str = "infiniservice-packages-";
+
 /// The key that adds to the agent's own service.
 const PROTECTED_SERVICES: &str = "protected_services";
 
@@ -246,6 +249,12 @@ fn check_names(key: &str, listed: &Patterns, subject: &Subject, what: &str) -> R
     let names = subject.names_to_deny();
     if names.iter().any(|name| name == AGENT) {
         return denied(key, format!("{what} is the agent itself"));
+    }
+    if key == PROTECTED_SERVICES && names.iter().any(|name| name.starts_with(CHANGES_OF_PACKAGES)) {
+        return denied(
+            key,
+            format!("{what} is a change of packages that the agent has begun; cancel its command instead"),
+        );
     }
     match names.iter().any(|name| listed.matches(name)) {
         true => denied(key, format!("{what} is protected")),

@@ -70,7 +70,7 @@ async fn ask(builder: connection::Builder<'static>) -> zbus::Result<(Vec<Unit>, 
     Ok((units, load_path.into_iter().map(PathBuf::from).collect()))
 }
 
-/// All services that systemd knows, with what it says of their files. That keeps it busy for a while: see [`unit_files`].
+/// All services that systemd knows, with what it says of their files. That keeps it busy for a while: see `unit_files.rs`.
 ///
 /// # Errors
 /// Where systemd does not answer, or not as it should.

@@ -27,6 +27,17 @@ fn an_id_is_new_then_underway_then_answered() {
 }
 
 #[test]
+fn a_command_that_is_taken_over_stays_one() {
+    let mut ids = Ids::in_memory();
+    take(&mut ids, "a");
+    ids.accepted("a", digest(b"a"));
+    assert_eq!((ids.records.len(), ids.underway.len()), (1, 1));
+    ids.answered("a", &answer("a", "out"));
+    take(&mut ids, "b");
+    assert_eq!(ids.records.len(), 2);
+}
+
+#[test]
 fn what_never_began_may_come_again() {
     let mut ids = Ids::in_memory();
     ids.accepted("a", digest(b"1"));

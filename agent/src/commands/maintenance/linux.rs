@@ -14,27 +14,31 @@ use crate::commands::validation::ServiceName;
 /// Who sets the clock when it starts: systemd's, and the name that OpenRC's systems give to an NTP daemon, such as busybox's on Alpine.
 const TIME_SERVICES: [&str; 2] = ["systemd-timesyncd", "ntpd"];
 
-/// Does a task; what fails of it is a step that failed.
+/// Does a task; what fails of it is a step that failed. `None`: the process of the agent after this one answers.
 ///
 /// # Errors
 /// Where the command has to end.
-pub async fn perform(context: &Context, task: Task) -> Result<Vec<Step>, CommandError> {
+pub async fn perform(context: &Context, task: Task) -> Result<Option<Vec<Step>>, CommandError> {
     let freed = |freed: u64| format!("{freed} bytes are free again");
     let (name, result) = match task {
         Task::TrimDisks => match cleanup::trim(context).await {
-            Ok(steps) => return Ok(steps),
+            Ok(steps) => return Ok(Some(steps)),
             Err(error) => ("fstrim", Err(error)),
         },
-        Task::RestartFailed => return restart_failed(context).await,
+        Task::RestartFailed => return restart_failed(context).await.map(Some),
         Task::VacuumJournal { days } => {
             ("vacuum", cleanup::vacuum_journal(context, &format!("{days}d")).await.map(freed))
         }
         Task::CleanPackageCache => ("clean-cache", cleanup::clean_package_caches(context).await.map(freed)),
         Task::CleanTemp => ("clean", clean_temp(context).await.map(freed)),
-        Task::FixPackages => ("fix", fix_packages(context).await),
+        Task::FixPackages => match package_management::repair(context).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(printed)) => ("fix", Ok(last_line_of_repair(&printed))),
+            Err(error) => ("fix", Err(error)),
+        },
         Task::SyncTime => ("sync", sync_time(context).await),
     };
-    stop_or(result).map(|result| vec![Step::new(name, result)])
+    stop_or(result).map(|result| Some(vec![Step::new(name, result)]))
 }
 
 /// A failure is a step; an end that was ordered ends the command.
@@ -51,9 +55,9 @@ async fn clean_temp(context: &Context) -> Result<u64, CommandError> {
     error.map_or(Ok(cleaned.freed_bytes), |error| Err(CommandError::failed(error)))
 }
 
-async fn fix_packages(context: &Context) -> Result<String, CommandError> {
-    let printed = package_management::repair(context).await?;
-    Ok(tools::last_line(&printed).unwrap_or("nothing was left half done").to_owned())
+/// What a repair says of itself.
+pub fn last_line_of_repair(printed: &str) -> String {
+    tools::last_line(printed).unwrap_or("nothing was left half done").to_owned()
 }
 
 /// The agent may not set the clock itself (CAP_SYS_TIME is not in its unit): whoever keeps it does.

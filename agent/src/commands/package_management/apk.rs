@@ -3,7 +3,6 @@
 use super::manager::{Change, History, Package, PackageManager, PendingUpdate, Step};
 use super::query::{Query, ask};
 use super::words::SearchWords;
-use crate::commands::process_runner::Program;
 use crate::commands::validation::PackageName;
 
 /// What tells that this manager is here.
@@ -68,12 +67,13 @@ impl PackageManager for Apk {
             // `add --upgrade` would make of what another needed something that was asked for.
             Change::Update(name) => [&FRESH[..], &["upgrade", "--", name.as_str()]].concat(),
             Change::UpdateAll => [&FRESH[..], &["upgrade"]].concat(),
+            Change::Repair => return self.repair(),
         };
         Step::new(PROGRAM, arguments)
     }
 
-    fn repair(&self) -> Option<Program> {
-        Some(Program::new(PROGRAM, ["--no-progress", "fix"]))
+    fn repair(&self) -> Step {
+        Step::new(PROGRAM, ["--no-progress", "fix"])
     }
 }
 

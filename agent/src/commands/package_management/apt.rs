@@ -95,12 +95,12 @@ impl PackageManager for Apt {
             Change::Update(name) => step(&["install", "--only-upgrade", "--", name.as_str()]),
             // Brings new packages in, and removes none.
             Change::UpdateAll => step(&["--with-new-pkgs", "upgrade"]),
+            Change::Repair => self.repair(),
         }
     }
 
-    fn repair(&self) -> Option<Program> {
-        let arguments = KEEP_FILES.into_iter().chain(["--configure", "-a"]);
-        Some(unattended(Step::new(DPKG, arguments)).program)
+    fn repair(&self) -> Step {
+        unattended(Step::new(DPKG, KEEP_FILES.into_iter().chain(["--configure", "-a"])))
     }
 }
 

@@ -10,12 +10,13 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::change_runner::{After, ChangeEnd, ChangeRunner, Left, Order, PlainRunner, Unanswered};
-use super::manager::{Change, GRACE, PackageManager};
+use super::manager::{Change, PackageManager};
 use super::task::{Before, Installed, Task};
 use super::{find, query, reboot};
 use crate::commands::action::Context;
+use crate::commands::maintenance;
 use crate::commands::outcome::{CommandError, Outcome};
-use crate::commands::process_runner::{Ending, Finished, Program};
+use crate::commands::process_runner::{Ending, Finished};
 use crate::commands::stop::{Stop, StopReason};
 use crate::commands::validation::PackageName;
 
@@ -158,22 +159,20 @@ async fn attempt_system(context: &Context, package: Option<PackageName>) -> Resu
     run(context, &*manager, Task { change, before }, turn).await
 }
 
-/// Ends what an interrupted manager began, in its turn and with all the time that its packages' scripts need. Gives what it printed.
+/// Ends what a change that was cut off has left half done. Gives what the manager printed, and nothing where the process of the agent after
+/// this one answers.
 ///
 /// # Errors
 /// Where there is no manager, its repair fails, or the command has to end before.
-pub async fn repair(context: &Context) -> Result<String, CommandError> {
+pub async fn repair(context: &Context) -> Result<Option<String>, CommandError> {
     let manager = find::manager(&find::root(&context.roots))?;
-    let _turn = turn(context).await?;
-    let Some(program) = manager.repair() else {
-        return Err(CommandError::failed(format!("{} has no repair of its own", manager.name())));
-    };
-    // A script may start a service, which is to stay.
-    let program = Program { leaves_daemon: true, grace: GRACE, ..program };
-    let finished = context.programs.run(program, context.stop.clone()).await;
-    let finished = finished.map_err(|error| CommandError::failed(error.to_string()))?;
-    query::fine(manager.name(), &finished, &[0])?;
-    Ok(finished.stdout.text)
+    let turn = turn(context).await?;
+    let task = Task { change: Change::Repair, before: Before::Version(None) };
+    let outcome = run(context, &*manager, task, turn).await?;
+    match outcome.error {
+        Some(error) => Err(error),
+        None => Ok((!outcome.is_handed_over).then_some(outcome.stdout)),
+    }
 }
 
 async fn run(
@@ -182,7 +181,7 @@ async fn run(
     task: Task,
     turn: OwnedMutexGuard<()>,
 ) -> Result<Outcome, CommandError> {
-    let (step, after) = (manager.change(&task.change), After { repair: manager.repair(), turn });
+    let (step, after) = (manager.change(&task.change), After { repair: Some(manager.repair().program), turn });
     let order = Order { origin: Arc::clone(&context.origin), task: task.clone(), step, after };
     let end = context.packages.runner.run(Arc::clone(&context.programs), order, context.stop.clone()).await?;
     conclude(context, manager, &task, end).await
@@ -203,7 +202,7 @@ pub fn adopt(context: &Context) -> Option<Adopted> {
     let Left { unanswered, wait } = context.packages.runner.left()?;
     // Nobody else knows the mutex yet.
     let turn = Arc::clone(&context.packages.turn).try_lock_owned().ok()?;
-    let repair = find::manager(&find::root(&context.roots)).ok().and_then(|manager| manager.repair());
+    let repair = find::manager(&find::root(&context.roots)).ok().map(|manager| manager.repair().program);
     let after = After { repair, turn };
     let Some(command) = unanswered else {
         tokio::spawn(wait(Arc::clone(&context.programs), after, Stop::never()));
@@ -215,7 +214,9 @@ pub fn adopt(context: &Context) -> Option<Adopted> {
             let resumed = async {
                 let manager = find::manager(&find::root(&context.roots))?;
                 let end = wait(Arc::clone(&context.programs), after, context.stop.clone()).await?;
-                conclude(&context, &*manager, &task, end).await
+                let outcome = conclude(&context, &*manager, &task, end).await?;
+                let is_repair = task.change == Change::Repair;
+                Ok::<_, CommandError>(if is_repair { maintenance::repaired(outcome) } else { outcome })
             };
             resumed.await.unwrap_or_else(Outcome::from)
         })
@@ -349,13 +350,12 @@ fn stopped(manager: &dyn PackageManager, reason: StopReason) -> CommandError {
         StopReason::Cancelled => "the host took the command back",
         StopReason::ShuttingDown => "the agent stops",
     };
-    let repair = manager.repair().map(|repair| format!(", and \"{}\" puts its database right", repair.line()));
     let sentence = format!(
-        "{why} in the middle of {}'s work: it is asked to end, in {} s what is left of it is killed{}; the next change of packages waits \
-         for that",
+        "{why} in the middle of {}'s work: it is asked to end, in {} s what is left of it is killed, and \"{}\" puts its database right; \
+         the next change of packages waits for that",
         manager.name(),
         super::manager::GRACE.as_secs(),
-        repair.unwrap_or_default()
+        manager.repair().program.line()
     );
     CommandError::new(code, sentence)
 }

@@ -8,7 +8,6 @@ use super::manager::{Change, History, Package, PackageManager, PendingUpdate, St
 use super::query::{Query, ask, ask_fine};
 use super::rpm;
 use super::words::SearchWords;
-use crate::commands::process_runner::Program;
 use crate::commands::validation::PackageName;
 
 /// What tells that this manager is here. In Fedora 41 and later it is a link to `dnf5`.
@@ -102,11 +101,12 @@ impl PackageManager for Dnf {
             Change::Remove(name) => step([by_name("remove"), "--".to_owned(), name.to_string()]),
             Change::Update(name) => step(["upgrade".to_owned(), "--".to_owned(), name.to_string()]),
             Change::UpdateAll => step(["--refresh".to_owned(), "upgrade".to_owned()]),
+            Change::Repair => self.repair(),
         }
     }
 
-    fn repair(&self) -> Option<Program> {
-        Some(Program::new("/usr/bin/rpm", ["--rebuilddb"]))
+    fn repair(&self) -> Step {
+        Step::new("/usr/bin/rpm", ["--rebuilddb"])
     }
 }
 

@@ -155,6 +155,8 @@ pub enum Change {
     Update(PackageName),
     /// Brings all to their newest versions.
     UpdateAll,
+    /// Ends what a change that was cut off has left half done.
+    Repair,
 }
 
 impl Change {
@@ -163,7 +165,7 @@ impl Change {
     pub const fn package(&self) -> Option<&PackageName> {
         match self {
             Self::Install(name) | Self::Remove(name) | Self::Update(name) => Some(name),
-            Self::UpdateAll => None,
+            Self::UpdateAll | Self::Repair => None,
         }
     }
 }
@@ -222,9 +224,7 @@ pub trait PackageManager: Send + Sync {
     /// The program of a change.
     fn change(&self, change: &Change) -> Step;
     /// What puts its database right after it was killed.
-    fn repair(&self) -> Option<Program> {
-        None
-    }
+    fn repair(&self) -> Step;
 }
 
 /// Whether a program is there, below a root.

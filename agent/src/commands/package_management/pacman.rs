@@ -8,7 +8,6 @@ use super::manager::{
 };
 use super::query::{Ask, Query, ask, ask_fine};
 use super::words::SearchWords;
-use crate::commands::process_runner::Program;
 use crate::commands::validation::PackageName;
 
 /// What tells that this manager is here.
@@ -67,13 +66,14 @@ impl PackageManager for Pacman {
             Change::Install(name) | Change::Update(name) => [&FETCH[..], &["--", name.as_str()]].concat(),
             Change::Remove(name) => vec!["-R", "--noconfirm", "--noprogressbar", "--", name.as_str()],
             Change::UpdateAll => vec!["-Syu", "--noconfirm", "--noprogressbar"],
+            Change::Repair => return self.repair(),
         };
         Step::new(PROGRAM, arguments)
     }
 
     /// A pacman that was killed leaves its lock behind, and no other starts until it is gone.
-    fn repair(&self) -> Option<Program> {
-        Some(Program::new("/usr/bin/rm", ["-f", "--", "/var/lib/pacman/db.lck"]))
+    fn repair(&self) -> Step {
+        Step::new("/usr/bin/rm", ["-f", "--", "/var/lib/pacman/db.lck"])
     }
 }
 

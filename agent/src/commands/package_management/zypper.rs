@@ -6,7 +6,6 @@ use super::manager::{Change, History, Package, PackageManager, PendingUpdate, St
 use super::query::{Ask, Query, ask_fine};
 use super::rpm;
 use super::words::SearchWords;
-use crate::commands::process_runner::Program;
 use crate::commands::validation::PackageName;
 
 /// What tells that this manager is here.
@@ -80,11 +79,12 @@ impl PackageManager for Zypper {
             Change::Remove(name) => step(&["remove", "--name", "--", name.as_str()]),
             Change::Update(name) => step(&["update", AGREE, "--", name.as_str()]),
             Change::UpdateAll => step(&["update", AGREE]),
+            Change::Repair => self.repair(),
         }
     }
 
-    fn repair(&self) -> Option<Program> {
-        Some(step(&["verify"]).program)
+    fn repair(&self) -> Step {
+        step(&["verify"])
     }
 }
 

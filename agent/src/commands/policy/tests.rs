@@ -318,7 +318,8 @@ fn one_of_several_is_enough_to_deny_and_all_are_needed_to_allow() {
 #[test]
 fn the_agents_service_and_named_ones_are_protected_against_changes() {
     let policy = policy(&format!("{WIDEST}protected_services = [\"ssh*\", \"dbus.service\"]\n"));
-    for service in ["infiniservice", "infiniservice.service", "ssh", "sshd.service", "dbus", "dbus.service"] {
+    let changing = "infiniservice-packages-12345";
+    for service in ["infiniservice", "infiniservice.service", changing, "ssh", "sshd.service", "dbus", "dbus.service"] {
         for operation in ["start", "stop", "restart", "enable", "disable"] {
             let json = format!(r#"{{"action":"ServiceControl","service":"{service}","operation":"{operation}"}}"#);
             assert_eq!(ask(&policy, &json), "- protected_services", "{json}");

@@ -24,6 +24,7 @@ use super::{After, ChangeEnd, ChangeRunner, Left, Order, RunningChange, Unanswer
 use crate::commands::action::Origin;
 use crate::commands::outcome::CommandError;
 use crate::commands::package_management::manager::GRACE;
+use crate::commands::policy::CHANGES_OF_PACKAGES;
 use crate::commands::process_runner::{Captured, Ending, Finished, Program, ProgramRunner, Usage};
 use crate::commands::stop::{Stop, StopReason};
 use keeper::KEEP;
@@ -72,7 +73,7 @@ impl TransientRunner {
             return Ok(nothing(Ending::Stopped(reason)));
         }
         let Order { step, after, .. } = &order;
-        let unit = format!("infiniservice-packages-{}.service", to_boot_ms(Instant::now()));
+        let unit = format!("{CHANGES_OF_PACKAGES}{}.service", to_boot_ms(Instant::now()));
         tracing::info!(unit, program = step.program.line(), "packages are changed");
         let over = match self.begin(&unit, &order, &stop).await {
             Ok(over) => over,

@@ -72,8 +72,8 @@ async fn change(
     records.end(&finished)?;
     drained().await;
     let is_torn = !matches!(finished.ending, Ending::Exit(_));
-    if let Some(repair) = manager.repair().filter(|_| is_torn) {
-        tell(&mut finished, &mend(programs, repair).await);
+    if is_torn {
+        tell(&mut finished, &mend(programs, manager.repair().program).await);
         records.end(&finished)?;
         drained().await;
     }
