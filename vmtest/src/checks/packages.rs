@@ -95,6 +95,12 @@ async fn by_hand(bench: &Workbench) -> anyhow::Result<()> {
     same("what infinihost has installed", bench.vm.run(version).await?.as_str(), "installed 2.0")?;
     shell(bench, "pack vmtest-a 3.0 :; publish").await?;
     prints(bench, "package", &["update", "vmtest-a"], 0, "3.0").await?;
+    bench.vm.run("rm /run/vmtest-a && dpkg --unpack /srv/repository/vmtest-a_1.0.deb").await?;
+    let fix = r#"{"action":"RunMaintenanceTask","task_type":"packages","task_name":"fix","validate_before":false,"validate_after":false}"#;
+    prints(bench, "run", &[fix], 0, "Setting up vmtest-a (1.0)").await?;
+    same("what was left half done", bench.vm.run(version).await?.as_str(), "installed 1.0")?;
+    let group = bench.vm.run("cat /run/vmtest-a").await?;
+    ensure!(group.contains("infiniservice-packages-"), "the repair ran in the control group {group}");
     prints(bench, "package", &["remove", "vmtest-a"], 0, "vmtest-a").await?;
     let left = bench.vm.run(version).await?;
     ensure!(!left.starts_with("installed"), "after its removal vmtest-a is {left:?}");
