@@ -12,6 +12,7 @@ pub mod communication;
 pub mod config;
 pub mod diagnose;
 pub mod generation;
+mod half_hash;
 mod heap;
 pub mod identity;
 pub mod logging;

@@ -10,8 +10,8 @@ use std::io;
 use std::path::Path;
 
 use hashbrown::HashTable;
-use sha2::{Digest as _, Sha256};
 
+use crate::half_hash::{self, HalfHash, spread};
 use file::JournalFile;
 
 /// The file's name in the state directory, and that of the one that takes its place when it is written anew.
@@ -19,9 +19,6 @@ pub const FILES: [&str; 2] = ["nonces", "nonces.new"];
 
 /// How many nonces are remembered.
 pub(super) const CAPACITY: usize = 16_384;
-
-/// Half of a SHA-256: no two nonces share it by chance, and nobody without the key can choose them.
-type NonceHash = [u8; 16];
 
 /// What the memory says of a nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +45,7 @@ struct NonceWindow {
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    hash: NonceHash,
+    hash: HalfHash,
     ts: u64,
 }
 
@@ -75,11 +72,11 @@ impl NonceWindow {
         self.by_time.iter().map(|&place| self.entries[usize::from(place)])
     }
 
-    fn is_known(&self, hash: &NonceHash) -> bool {
-        self.places.find(key(hash), |&place| self.entries[usize::from(place)].hash == *hash).is_some()
+    fn is_known(&self, hash: &HalfHash) -> bool {
+        self.places.find(spread(hash), |&place| self.entries[usize::from(place)].hash == *hash).is_some()
     }
 
-    fn look(&self, hash: &NonceHash, ts: u64) -> Seen {
+    fn look(&self, hash: &HalfHash, ts: u64) -> Seen {
         if self.is_known(hash) {
             Seen::Before
         } else if ts <= self.floor {
@@ -89,7 +86,7 @@ impl NonceWindow {
         }
     }
 
-    fn remember(&mut self, hash: NonceHash, ts: u64) {
+    fn remember(&mut self, hash: HalfHash, ts: u64) {
         if self.is_known(&hash) {
             return;
         }
@@ -99,7 +96,7 @@ impl NonceWindow {
             entries.push(EMPTY);
         }
         entries[usize::from(place)] = Entry { hash, ts };
-        places.insert_unique(key(&hash), place, |&place| key(&entries[usize::from(place)].hash));
+        places.insert_unique(spread(&hash), place, |&place| spread(&entries[usize::from(place)].hash));
         by_time.insert(by_time.partition_point(|&other| entries[usize::from(other)].ts <= ts), place);
     }
 
@@ -116,17 +113,11 @@ impl NonceWindow {
             return None;
         }
         self.by_time.pop_front();
-        if let Ok(found) = self.places.find_entry(key(&entry.hash), |&place| place == lowest) {
+        if let Ok(found) = self.places.find_entry(spread(&entry.hash), |&place| place == lowest) {
             found.remove();
         }
         Some(lowest)
     }
-}
-
-/// What the table goes by: a SHA-256 is as evenly spread as can be.
-fn key(hash: &NonceHash) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = *hash;
-    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
 /// The memory of nonces and the file that carries it over a restart of the agent.
@@ -165,7 +156,7 @@ impl NonceJournal {
 
     /// Looks a nonce up and, where it is new, remembers it: in the file first, so that no restart forgets what was handed on.
     pub fn admit(&mut self, nonce: &str, ts: u64) -> Seen {
-        let hash = digest(nonce);
+        let hash = half_hash::of(nonce);
         let seen = self.window.look(&hash, ts);
         if seen == Seen::New {
             self.window.remember(hash, ts);
@@ -177,12 +168,6 @@ impl NonceJournal {
         }
         seen
     }
-}
-
-fn digest(nonce: &str) -> NonceHash {
-    let mut hash = NonceHash::default();
-    hash.copy_from_slice(&Sha256::digest(nonce.as_bytes())[..16]);
-    hash
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::path::Path;
 use infini_protocol::agent::AgentBody;
 use sha2::{Digest as _, Sha256};
 
+use crate::half_hash::{self, HalfHash};
 use answers::Answers;
 use file::IdFile;
 use records::Records;
@@ -30,14 +31,11 @@ pub fn digest(text: &[u8]) -> Digest {
     Sha256::digest(text).into()
 }
 
-/// Half of the SHA-256 of an id: an id may be long, and only this much of it is kept.
-pub type IdHash = [u8; 16];
-
 /// One id and what it stood for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Of the id.
-    pub id: IdHash,
+    pub id: HalfHash,
     /// Of the payload.
     pub payload: Digest,
 }
@@ -62,7 +60,7 @@ pub enum Known {
 pub struct Ids {
     records: Records,
     /// What runs or waits, and whether it is in the file.
-    underway: HashMap<IdHash, bool>,
+    underway: HashMap<HalfHash, bool>,
     answers: Answers,
     file: Option<IdFile>,
 }
@@ -95,7 +93,7 @@ impl Ids {
     /// What is known of a command.
     #[must_use]
     pub fn look_up(&self, id: &str, payload: &Digest) -> Known {
-        let id = hash(id);
+        let id = half_hash::of(id);
         let Some(record) = self.records.get(&id) else { return Known::New };
         if record.payload != *payload {
             return Known::Other;
@@ -108,7 +106,7 @@ impl Ids {
 
     /// A command was taken and has not begun: only this process knows of it.
     pub fn accepted(&mut self, id: &str, payload: Digest) {
-        let record = Record { id: hash(id), payload };
+        let record = Record { id: half_hash::of(id), payload };
         // One that was begun by an earlier process has come with the file.
         if self.records.get(&record.id).is_none() {
             self.spare_underway();
@@ -119,10 +117,10 @@ impl Ids {
 
     /// It begins: from now on no process of this boot runs it again.
     pub fn started(&mut self, id: &str) {
-        self.settle(hash(id));
+        self.settle(half_hash::of(id));
     }
 
-    fn settle(&mut self, id: IdHash) {
+    fn settle(&mut self, id: HalfHash) {
         if let Some(is_written @ false) = self.underway.get_mut(&id) {
             *is_written = true;
             self.write_down(id);
@@ -130,7 +128,7 @@ impl Ids {
     }
 
     /// What only waits is not for the file: after a restart it would pass for one that has run.
-    fn write_down(&mut self, id: IdHash) {
+    fn write_down(&mut self, id: HalfHash) {
         let Self { records, underway, file: Some(file), .. } = self else { return };
         let Some(record) = records.get(&id) else { return };
         let only_waits = |record: &Record| underway.get(&record.id) == Some(&false);
@@ -139,14 +137,14 @@ impl Ids {
 
     /// It never began and may come again.
     pub fn withdrawn(&mut self, id: &str) {
-        let id = hash(id);
+        let id = half_hash::of(id);
         self.records.remove(&id);
         self.underway.remove(&id);
     }
 
     /// It was answered, whether it had begun or not: no process of this boot runs it any more.
     pub fn answered(&mut self, id: &str, body: &AgentBody) {
-        let id = hash(id);
+        let id = half_hash::of(id);
         self.settle(id);
         if self.underway.remove(&id).is_some() {
             self.answers.keep(id, body);
@@ -174,13 +172,6 @@ fn latest(records: Vec<Record>) -> Vec<Record> {
     latest.truncate(CAPACITY);
     latest.reverse();
     latest
-}
-
-fn hash(id: &str) -> IdHash {
-    let whole = digest(id.as_bytes());
-    let mut half = IdHash::default();
-    half.copy_from_slice(&whole[..16]);
-    half
 }
 
 #[cfg(test)]

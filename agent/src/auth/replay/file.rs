@@ -5,11 +5,12 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{CAPACITY, Entry, NonceHash, NonceWindow};
+use super::{CAPACITY, Entry, NonceWindow};
+use crate::half_hash::HalfHash;
 
 /// One line of the file: the time and the nonce's hash. A record with an all-zero hash sets the floor.
 const RECORD_BYTES: usize = 8 + 16;
-const FLOOR_MARK: NonceHash = [0; 16];
+const FLOOR_MARK: HalfHash = [0; 16];
 
 /// The file is written anew once it holds this many records: then at least three of four are forgotten ones.
 const COMPACT_AT: usize = CAPACITY * 4;
@@ -61,7 +62,7 @@ impl JournalFile {
     }
 
     /// Writes down what `window` remembers since a moment ago.
-    pub fn take(&mut self, ts: u64, hash: &NonceHash, window: &NonceWindow) {
+    pub fn take(&mut self, ts: u64, hash: &HalfHash, window: &NonceWindow) {
         self.wait = self.wait.saturating_sub(1);
         if self.wait == 0 && (self.incomplete || self.records >= COMPACT_AT) {
             match Self::rewrite(&self.path, window) {
@@ -136,15 +137,15 @@ impl JournalFile {
     }
 }
 
-fn encode(ts: u64, hash: &NonceHash) -> [u8; RECORD_BYTES] {
+fn encode(ts: u64, hash: &HalfHash) -> [u8; RECORD_BYTES] {
     let mut record = [0; RECORD_BYTES];
     record[..8].copy_from_slice(&ts.to_le_bytes());
     record[8..].copy_from_slice(hash);
     record
 }
 
-fn decode(record: &[u8]) -> (u64, NonceHash) {
-    let (mut ts, mut hash) = ([0; 8], NonceHash::default());
+fn decode(record: &[u8]) -> (u64, HalfHash) {
+    let (mut ts, mut hash) = ([0; 8], HalfHash::default());
     ts.copy_from_slice(&record[..8]);
     hash.copy_from_slice(&record[8..]);
     (u64::from_le_bytes(ts), hash)
@@ -186,7 +187,7 @@ mod tests {
         drop(NonceJournal::open(&path).unwrap());
         // As if that many had come already, one or two in each of many starts.
         let came = COMPACT_AT as u64 - 2;
-        let records: Vec<u8> = (1..=came).flat_map(|n| encode(n, &super::super::digest(&format!("n{n}")))).collect();
+        let records: Vec<u8> = (1..=came).flat_map(|n| encode(n, &crate::half_hash::of(&format!("n{n}")))).collect();
         fs::write(&path, records).unwrap();
         let mut most = 0;
         for n in came + 1..=came + 4 {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use infini_protocol::agent::AgentBody;
 
-use super::IdHash;
+use crate::half_hash::HalfHash;
 
 /// What the kept answers may take together, as JSON. Most have some hundred bytes; one that is larger than all of this is not kept. Far
 /// fewer fit in here than ids are remembered.
@@ -15,12 +15,12 @@ pub const KEPT_BYTES: usize = 128 << 10;
 pub struct Answers {
     text: VecDeque<u8>,
     /// Whose answers these are and how long, oldest first.
-    pieces: VecDeque<(IdHash, usize)>,
+    pieces: VecDeque<(HalfHash, usize)>,
 }
 
 impl Answers {
     /// Keeps an answer, at the cost of the oldest.
-    pub fn keep(&mut self, id: IdHash, body: &AgentBody) {
+    pub fn keep(&mut self, id: HalfHash, body: &AgentBody) {
         if text_bytes(body) > KEPT_BYTES {
             return;
         }
@@ -42,7 +42,7 @@ impl Answers {
     }
 
     /// The answer to an id, where it is kept.
-    pub fn get(&self, id: &IdHash) -> Option<AgentBody> {
+    pub fn get(&self, id: &HalfHash) -> Option<AgentBody> {
         let mut end = self.text.len();
         for (known, bytes) in self.pieces.iter().rev() {
             let start = end - bytes;

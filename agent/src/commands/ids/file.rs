@@ -5,7 +5,8 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use super::{CAPACITY, Digest, IdHash, Record, digest};
+use super::{CAPACITY, Digest, Record, digest};
+use crate::half_hash::HalfHash;
 
 /// Names the layout.
 const MAGIC: &[u8; 16] = b"infiniservice-i1";
@@ -102,7 +103,7 @@ fn encode(record: Record) -> [u8; RECORD_BYTES] {
 }
 
 fn decode(bytes: &[u8]) -> Record {
-    let (mut id, mut payload) = (IdHash::default(), Digest::default());
+    let (mut id, mut payload) = (HalfHash::default(), Digest::default());
     id.copy_from_slice(&bytes[..16]);
     payload.copy_from_slice(&bytes[16..]);
     Record { id, payload }

@@ -2,7 +2,8 @@
 
 use hashbrown::HashTable;
 
-use super::{CAPACITY, IdHash, Record};
+use super::{CAPACITY, Record};
+use crate::half_hash::{HalfHash, spread};
 
 /// Records by age and by id.
 #[derive(Debug)]
@@ -30,8 +31,8 @@ impl Records {
     }
 
     /// The record of an id.
-    pub fn get(&self, id: &IdHash) -> Option<&Record> {
-        let place = self.places.find(key(id), |&place| self.ring[usize::from(place)].id == *id)?;
+    pub fn get(&self, id: &HalfHash) -> Option<&Record> {
+        let place = self.places.find(spread(id), |&place| self.ring[usize::from(place)].id == *id)?;
         Some(&self.ring[usize::from(*place)])
     }
 
@@ -43,9 +44,9 @@ impl Records {
     }
 
     /// Takes a record out. Its place stays empty until its turn comes.
-    pub fn remove(&mut self, id: &IdHash) {
+    pub fn remove(&mut self, id: &HalfHash) {
         let ring = &self.ring;
-        if let Ok(found) = self.places.find_entry(key(id), |&place| ring[usize::from(place)].id == *id) {
+        if let Ok(found) = self.places.find_entry(spread(id), |&place| ring[usize::from(place)].id == *id) {
             found.remove();
         }
     }
@@ -61,7 +62,7 @@ impl Records {
         let Self { ring, next, places } = self;
         ring[*next] = record;
         if let Ok(place) = u16::try_from(*next) {
-            places.insert_unique(key(&record.id), place, |&place| key(&ring[usize::from(place)].id));
+            places.insert_unique(spread(&record.id), place, |&place| spread(&ring[usize::from(place)].id));
         }
         self.advance();
     }
@@ -81,12 +82,6 @@ impl Records {
     }
 
     fn is_there(&self, place: usize, record: &Record) -> bool {
-        self.places.find(key(&record.id), |&found| usize::from(found) == place).is_some()
+        self.places.find(spread(&record.id), |&found| usize::from(found) == place).is_some()
     }
-}
-
-/// What the table goes by: a SHA-256 is as evenly spread as can be.
-fn key(id: &IdHash) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = *id;
-    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
