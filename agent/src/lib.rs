@@ -10,6 +10,8 @@ pub mod collector;
 pub mod commands;
 pub mod communication;
 pub mod config;
+#[cfg(target_os = "linux")]
+mod descriptor;
 pub mod diagnose;
 pub mod generation;
 mod half_hash;

@@ -10,6 +10,8 @@ use rustix::time::{
 };
 use tokio::io::unix::AsyncFd;
 
+use crate::descriptor;
+
 /// Time since boot, suspension included.
 #[must_use]
 pub fn since_boot() -> Duration {
@@ -30,8 +32,7 @@ impl ClockWatch {
     pub fn start() -> io::Result<Self> {
         let timer = timerfd_create(TimerfdClockId::Realtime, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         arm(&timer)?;
-        // SAFETY: the AsyncFd owns the timer, so the descriptor stays open and the same for as long as it is registered.
-        Ok(Self(unsafe { AsyncFd::register(timer) }?))
+        Ok(Self(descriptor::readable(timer)?))
     }
 
     /// Returns when the clock was set. Cancel safe.

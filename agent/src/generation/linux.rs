@@ -9,6 +9,8 @@ use rustix::net::netlink::{KOBJECT_UEVENT, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recvfrom, socket_with};
 use tokio::io::unix::AsyncFd;
 
+use crate::descriptor;
+
 /// The group in which the kernel itself speaks; udev, which says the same again, has another.
 const KERNEL: u32 = 1;
 
@@ -31,8 +33,7 @@ impl GenerationWatch {
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(KOBJECT_UEVENT))?;
         hear_changes_only(&socket)?;
         bind(&socket, &SocketAddrNetlink::new(0, KERNEL))?;
-        // SAFETY: the AsyncFd owns the socket, so the descriptor stays open and the same for as long as it is registered.
-        Ok(Self(unsafe { AsyncFd::register(socket) }?))
+        Ok(Self(descriptor::readable(socket)?))
     }
 
     /// Returns when this machine is another one than before. Cancel safe.

@@ -8,8 +8,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{Timespec, epoll};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+use crate::descriptor;
 
 /// What changed at a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +39,7 @@ impl Readiness {
             | epoll::EventFlags::RDHUP
             | epoll::EventFlags::ET;
         epoll::add(&epoll, port, epoll::EventData::new_u64(0), flags)?;
-        Ok(Self { epoll: register(epoll)? })
+        Ok(Self { epoll: descriptor::readable(epoll)? })
     }
 
     /// Waits for the next change. Nothing is lost when the future is dropped.
@@ -51,12 +52,6 @@ impl Readiness {
             guard.clear_ready();
         }
     }
-}
-
-/// Lets Tokio watch a descriptor that only ever becomes readable.
-pub(super) fn register(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an OwnedFd is open until it is dropped, always gives the same descriptor, and belongs to the AsyncFd from here on.
-    Ok(unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }?)
 }
 
 fn take(epoll: &OwnedFd) -> io::Result<Option<Ready>> {

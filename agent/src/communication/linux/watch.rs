@@ -15,8 +15,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
 use super::facts::{guest_agent_folders, is_guest_agent_file};
-use super::ready::register;
 use crate::communication::detect::{DeviceRoots, PORT_NAME};
+use crate::descriptor;
 
 /// A new file is not ready the moment it appears: udev sets its permissions, the driver tells a port's name in a message of its own
 /// after the node was made, a socket is bound before it listens. So the news is repeated.
@@ -77,7 +77,7 @@ impl Watch {
 
     fn new(names: Names, folders: Vec<PathBuf>) -> io::Result<Self> {
         let inotify = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
-        let watch = Self { inotify: register(inotify)?, names, folders, echoes: VecDeque::new() };
+        let watch = Self { inotify: descriptor::readable(inotify)?, names, folders, echoes: VecDeque::new() };
         watch.watch_folders()?;
         Ok(watch)
     }

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::super::Usage;
 use super::groups::GroupLimits;
 use super::signals::signal_listed;
+use crate::descriptor;
 
 /// How often, and how long each time, the end of an emptied group is awaited: the kernel may announce it before all is put away.
 const REMOVALS: u32 = 3;
@@ -43,8 +44,7 @@ impl Group {
     fn open(path: &Path) -> io::Result<Self> {
         let open = |path: &Path, flags| rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty());
         let events = open(&path.join("cgroup.events"), OFlags::RDONLY)?;
-        // SAFETY: the AsyncFd owns the file, so the descriptor stays open and the same for as long as it is registered.
-        let events = unsafe { AsyncFd::register_with_interest(events, Interest::PRIORITY) }?;
+        let events = descriptor::exceptional(events)?;
         let folder = open(path, OFlags::PATH | OFlags::DIRECTORY)?;
         Ok(Self { path: path.to_owned(), folder, events, is_killed_singly: false, is_removed: false })
     }

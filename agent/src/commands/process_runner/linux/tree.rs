@@ -4,13 +4,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::super::{Ending, Usage};
 use super::group::Group;
 use super::launch::{Descriptors, Prepared, Report, failure, start_in_group};
 use super::supervised::Supervised;
+use crate::descriptor;
 
 /// How a program ended, and what it used.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,8 +87,7 @@ impl Grouped {
     /// Starts a program in this group.
     pub(super) fn start(group: Group, prepared: &Prepared, descriptors: Descriptors<'_>) -> io::Result<Self> {
         let starting = start_in_group(prepared, descriptors, group.as_fd())?;
-        // SAFETY: the AsyncFd owns the descriptor, so it stays open and the same for as long as it is registered.
-        let process = unsafe { AsyncFd::register_with_interest(starting.process, Interest::READABLE) }?;
+        let process = descriptor::readable(starting.process)?;
         Ok(Self { group, process, report: starting.report, status: None })
     }
 
