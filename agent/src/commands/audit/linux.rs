@@ -38,11 +38,7 @@ impl Folder {
         let last = self.file()?.try_clone()?;
         let files: Vec<File> = self.ended.drain(..).chain([last]).collect();
         let (folder, outdated) = (self.path.clone(), std::mem::take(&mut self.outdated));
-        let work = move || {
-            if let Err(error) = settle(&folder, &files, &outdated) {
-                tracing::warn!(%error, "the last lines of the audit may not survive a power loss, and old files stay");
-            }
-        };
+        let work = move || settle(&folder, &files, &outdated).unwrap_or_else(|error| warn_unsettled(&error));
         thread::Builder::new().name("audit".to_owned()).spawn(work)
     }
 }
@@ -52,6 +48,10 @@ fn settle(folder: &Path, files: &[File], outdated: &[u64]) -> io::Result<()> {
     files.iter().try_for_each(File::sync_all)?;
     File::open(folder)?.sync_all()?;
     outdated.iter().try_for_each(|&number| remove(folder, number))
+}
+
+fn warn_unsettled(error: &io::Error) {
+    tracing::warn!(%error, "the last lines of the audit may not survive a power loss, and old files stay");
 }
 
 fn remove(folder: &Path, number: u64) -> io::Result<()> {
@@ -157,9 +157,7 @@ impl Storage for Folder {
         }
         match self.start_settling() {
             Ok(thread) => self.settling = Some(thread),
-            Err(error) => {
-                tracing::warn!(%error, "the last lines of the audit may not survive a power loss, and old files stay")
-            }
+            Err(error) => warn_unsettled(&error),
         }
     }
 

@@ -7,6 +7,27 @@ use std::sync::{Arc, Mutex};
 
 use super::{Ends, Folder, Storage};
 
+/// What no disk of a test does in its own way.
+macro_rules! as_its_folder {
+    () => {
+        fn numbers(&self) -> io::Result<Vec<u64>> {
+            self.folder.numbers()
+        }
+        fn ends(&self, number: u64, most: usize) -> io::Result<Ends> {
+            self.folder.ends(number, most)
+        }
+        fn begin(&mut self, number: u64) -> io::Result<()> {
+            self.folder.begin(number)
+        }
+        fn resume(&mut self, number: u64) -> io::Result<()> {
+            self.folder.resume(number)
+        }
+        fn truncate(&mut self, bytes: u64) -> io::Result<()> {
+            self.folder.truncate(bytes)
+        }
+    };
+}
+
 /// A folder on a disk that is never done.
 #[derive(Debug)]
 pub struct SlowDisk {
@@ -27,23 +48,10 @@ impl SlowDisk {
 }
 
 impl Storage for SlowDisk {
-    fn numbers(&self) -> io::Result<Vec<u64>> {
-        self.folder.numbers()
-    }
-    fn ends(&self, number: u64, most: usize) -> io::Result<Ends> {
-        self.folder.ends(number, most)
-    }
-    fn begin(&mut self, number: u64) -> io::Result<()> {
-        self.folder.begin(number)
-    }
-    fn resume(&mut self, number: u64) -> io::Result<()> {
-        self.folder.resume(number)
-    }
+    as_its_folder!();
+
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.folder.append(bytes)
-    }
-    fn truncate(&mut self, bytes: u64) -> io::Result<()> {
-        self.folder.truncate(bytes)
     }
     fn settle(&mut self, outdated: Vec<u64>) {
         *self.outdated.lock().unwrap() = outdated;
@@ -76,26 +84,13 @@ impl SmallDisk {
 }
 
 impl Storage for SmallDisk {
-    fn numbers(&self) -> io::Result<Vec<u64>> {
-        self.folder.numbers()
-    }
-    fn ends(&self, number: u64, most: usize) -> io::Result<Ends> {
-        self.folder.ends(number, most)
-    }
-    fn begin(&mut self, number: u64) -> io::Result<()> {
-        self.folder.begin(number)
-    }
-    fn resume(&mut self, number: u64) -> io::Result<()> {
-        self.folder.resume(number)
-    }
+    as_its_folder!();
+
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let fits = bytes.len().min(self.room.load(Ordering::Relaxed));
         self.room.fetch_sub(fits, Ordering::Relaxed);
         self.folder.append(&bytes[..fits])?;
         if fits < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
-    }
-    fn truncate(&mut self, bytes: u64) -> io::Result<()> {
-        self.folder.truncate(bytes)
     }
     fn settle(&mut self, outdated: Vec<u64>) {
         self.folder.settle(outdated);
