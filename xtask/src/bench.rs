@@ -1,11 +1,12 @@
 //! `cargo xtask bench`: holds the agent's cost against its budgets. For a machine that does nothing else meanwhile: another program can
 //! miss them.
 
-use std::env;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::Context as _;
+
+use crate::cargo::cargo;
 
 /// The benchmarks that have budgets.
 const BENCHMARKS: [&str; 3] = ["collect_system", "collect_processes", "commands"];
@@ -18,8 +19,8 @@ const ENFORCE: &str = "BENCH_ENFORCE_BUDGETS";
 /// # Errors
 /// Where cargo cannot be started.
 pub fn run(root: &Path) -> anyhow::Result<ExitCode> {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root).args(["bench", "--locked", "--no-fail-fast", "-p", "infiniservice", "-p", "infinihost"]);
+    let mut cargo = cargo(root);
+    cargo.args(["bench", "--locked", "--no-fail-fast", "-p", "infiniservice", "-p", "infinihost"]);
     for name in BENCHMARKS {
         cargo.args(["--bench", name]);
     }

@@ -1,6 +1,7 @@
 //! The project's own chores. `cargo xtask --help` lists them.
 
 mod bench;
+mod cargo;
 mod check;
 #[cfg(test)]
 mod protocol_map;

@@ -1,11 +1,12 @@
 //! `cargo xtask soak`: the test `soak` of infinihost in full, with the agent as it is released.
 
-use std::env;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
+
+use crate::cargo::{cargo, programs};
 
 /// How to run it.
 #[derive(Args)]
@@ -26,18 +27,11 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<ExitCode> {
     let mut build = cargo(root);
     build.args(["build", "--locked", "--release", "-p", "infiniservice", "--bin", "infiniservice"]);
     ensure!(build.status().context("cargo build")?.success(), "the agent could not be built");
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder));
-    let agent: PathBuf = target.join("release/infiniservice");
     let mut test = cargo(root);
     test.args(["test", "--locked", "-p", "infinihost", "--test", "soak", "--", "--nocapture"]);
-    test.env("SOAK_AGENT", agent).env("SOAK_COMMANDS", options.commands.to_string());
+    test.env("SOAK_AGENT", programs(root, "release").join("infiniservice"))
+        .env("SOAK_COMMANDS", options.commands.to_string());
     test.envs(options.seed.map(|seed| ("SOAK_SEED", seed.to_string())));
     let passed = test.status().context("cargo test")?.success();
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn cargo(root: &Path) -> Command {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root);
-    cargo
 }

@@ -8,6 +8,8 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 
+use crate::cargo::{cargo, programs};
+
 /// How to run it.
 #[derive(Args)]
 pub struct Options {
@@ -52,12 +54,11 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<ExitCode> {
 
 /// Builds the three programs and gives the folder in which they are.
 fn build(root: &Path, debug: bool) -> anyhow::Result<PathBuf> {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root).args(["build", "--locked", "--bins"]);
+    let mut cargo = cargo(root);
+    cargo.args(["build", "--locked", "--bins"]);
     cargo.args(["-p", "infiniservice", "-p", "infinihost", "-p", "vmtest"]).args((!debug).then_some("--release"));
     ensure!(cargo.status().context("cargo build")?.success(), "the programs could not be built");
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder));
-    Ok(target.join(if debug { "debug" } else { "release" }))
+    Ok(programs(root, if debug { "debug" } else { "release" }))
 }
 
 fn skip(required: bool, missing: &str) -> anyhow::Result<ExitCode> {
