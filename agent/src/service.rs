@@ -1,6 +1,7 @@
 //! The one loop that owns all state. Measuring and the link work elsewhere and report here; [`state`] decides.
 
 mod budget;
+mod end;
 mod inbound;
 mod phase_log;
 mod reload;
@@ -8,13 +9,13 @@ mod scripts_mark;
 pub mod state;
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use infini_protocol::ErrorCode;
 use infini_protocol::agent::{AgentBody, AgentMessage};
 use infini_protocol::encode::agent_line;
 use infini_protocol::host::CommandName;
-use tokio::time::{Interval, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
 use crate::auth::Authenticator;
 use crate::auth::audit::AuditFile;
@@ -24,7 +25,6 @@ use crate::commands::executor::{Answer, CommandExecutor, CommandLimits, refusal}
 use crate::commands::intake::{Request, Requests};
 use crate::commands::outcome::CommandError;
 use crate::commands::policy::Policy;
-use crate::commands::process_runner::GRACE;
 use crate::communication::{Lane, LinkEvent, NotSent, VirtioSerial};
 use crate::config::{Config, Loaded};
 use crate::generation::GenerationWatch;
@@ -36,21 +36,6 @@ use reload::{Progress, Reloader};
 pub use reload::{Reload, Reloaded};
 pub use scripts_mark::ScriptsMark;
 use state::{Effect, Input, Machine, Phase, Trouble};
-
-/// How long the agent waits at its end for the host to take what is still unsent.
-const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
-
-/// How long commands may take to answer at the agent's end, once they know of it.
-const LAST_ANSWERS: Duration = Duration::from_millis(500);
-
-/// How long the agent waits at its end for its commands' processes: their grace, and what a kill takes. Its own end kills the rest.
-const LAST_PROCESSES: Duration = Duration::from_secs(3);
-
-/// How long the agent waits at its end for the disk to have the audit.
-const LAST_SYNC: Duration = Duration::from_secs(5);
-
-/// How long the agent listens at its end for what the host sent before it could know of that: while more comes, and at most.
-const LATECOMERS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 
 /// The agent.
 pub struct InfiniService {
@@ -172,19 +157,7 @@ impl InfiniService {
                 self.give_memory_back();
             }
         }
-        self.supervisor.stopping();
-        self.answer_latecomers().await;
-        self.end_commands().await;
-        let gone = timeout(LAST_PROCESSES, self.command_executor.end_programs(GRACE));
-        let ((), gone) = tokio::join!(self.communication.shutdown(FLUSH_DEADLINE), gone);
-        if gone.is_err() {
-            tracing::warn!("processes of commands are left at the end of the agent");
-        }
-        let mut audit = self.command_executor.into_audit();
-        if timeout(LAST_SYNC, tokio::task::spawn_blocking(move || audit.sync())).await.is_err() {
-            tracing::warn!("the disk does not answer; the last lines of the audit may not survive a power loss");
-        }
-        tracing::info!("stopped");
+        self.end().await;
     }
 
     /// What commands have needed, once none is left. At the tick, so that nothing wakes for it and no command waits for it.
@@ -194,58 +167,14 @@ impl InfiniService {
         }
     }
 
-    /// Commands that have reached this process are answered `SHUTTING_DOWN`: no other process can ever answer them.
-    async fn answer_latecomers(&mut self) {
-        let (quiet, most) = LATECOMERS;
-        let end = tokio::time::Instant::now() + most;
-        while tokio::time::Instant::now() < end {
-            match timeout(quiet, self.communication.next_event()).await {
-                Ok(event) => self.link_event(event),
-                Err(_) => return,
-            }
-        }
-    }
-
-    /// Who runs is told to end and answers by itself, who waits is answered here.
-    async fn end_commands(&mut self) {
-        let waiting = self.command_executor.shut_down();
-        waiting.into_iter().for_each(|answer| self.answer(answer));
-        let end = tokio::time::Instant::now() + LAST_ANSWERS;
-        while !self.command_executor.is_idle() {
-            match tokio::time::timeout_at(end, self.command_executor.next()).await {
-                Ok(answer) => answer.into_iter().for_each(|answer| self.answer(answer)),
-                Err(_) => {
-                    tracing::warn!("commands are left without an answer");
-                    break;
-                }
-            }
-        }
-        let events = self.command_executor.take_events();
-        for event in events.into_iter().chain(self.command_executor.close()) {
-            self.send(Lane::Answer, AgentBody::AgentEvent(event));
-        }
-    }
-
     async fn next_event(&mut self) -> Event {
-        let clock_set = async {
-            match &self.clock_watch {
-                Some(watch) => watch.clock_was_set().await,
-                None => std::future::pending().await,
-            }
-        };
-        let new_generation = async {
-            match &self.generation_watch {
-                Some(watch) => watch.is_another().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             event = self.communication.next_event() => Event::Link(event),
             sample = self.collector.next_sample() => Event::Sample(Box::new(sample)),
             answer = self.command_executor.next() => Event::Answer(answer),
             request = self.intake.next() => Event::Intake(request),
-            result = clock_set => Event::ClockSet(result),
-            result = new_generation => Event::NewGeneration(result),
+            result = happening(self.clock_watch.as_ref().map(ClockWatch::clock_was_set)) => Event::ClockSet(result),
+            result = happening(self.generation_watch.as_ref().map(GenerationWatch::is_another)) => Event::NewGeneration(result),
             order = self.supervisor.next_order() => Event::Order(order),
             progress = self.reloader.next() => Event::Reload(progress),
             () = sleep_until(self.machine.sample_due()) => Event::SampleDue,
@@ -489,8 +418,13 @@ fn now() -> Instant {
 }
 
 async fn sleep_until(when: Option<Instant>) {
-    match when {
-        Some(when) => tokio::time::sleep_until(when.into()).await,
+    happening(when.map(|when| tokio::time::sleep_until(when.into()))).await;
+}
+
+/// Waits for what is waited for, and for ever where that is nothing.
+async fn happening<T>(awaited: Option<impl Future<Output = T>>) -> T {
+    match awaited {
+        Some(awaited) => awaited.await,
         None => std::future::pending().await,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use infini_protocol::agent::Response;
 use infini_protocol::envelope::{Key, seal};
