@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
-use std::fs::{self, DirEntry};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -35,16 +35,14 @@ pub fn read(root: &Path, load_path: &[PathBuf]) -> io::Result<Vec<UnitFile>> {
     for folder in &folders {
         links.add(folder)?;
     }
-    let mut files: BTreeMap<&str, UnitFile> = BTreeMap::new();
+    let machine = Machine { root, load_path, links };
+    let mut files = BTreeMap::new();
     for folder in &folders {
-        for (name, entry) in &folder.services {
-            if !files.contains_key(name.as_str()) {
-                let state = state(root, folder, name, entry, &links, load_path).to_owned();
-                files.insert(name, UnitFile { name: name.clone(), state });
-            }
+        for service in &folder.services {
+            files.entry(service.name.as_str()).or_insert_with(|| machine.state(folder, service));
         }
     }
-    Ok(files.into_values().collect())
+    Ok(files.into_iter().map(|(name, state)| UnitFile { name: name.to_owned(), state: state.to_owned() }).collect())
 }
 
 /// What systemd keeps in a folder, which its path says.
@@ -79,9 +77,17 @@ impl Kind {
 struct Folder {
     kind: Kind,
     is_volatile: bool,
-    services: Vec<(String, DirEntry)>,
+    services: Vec<Service>,
     /// Folders of links, such as `multi-user.target.wants`.
     reasons: Vec<PathBuf>,
+}
+
+/// A service's file or link.
+struct Service {
+    name: String,
+    path: PathBuf,
+    /// Where it leads, where it is a link.
+    link: Option<PathBuf>,
 }
 
 impl Folder {
@@ -101,11 +107,15 @@ impl Folder {
             let entry = entry?;
             // Names that are no UTF-8 are no names of units.
             let Ok(name) = entry.file_name().into_string() else { continue };
+            let path = entry.path();
             if REASONS.iter().any(|ending| name.ends_with(ending)) {
-                folder.reasons.push(entry.path());
-            } else if name.ends_with(SUFFIX) && entry.file_type().is_ok_and(|kind| kind.is_file() || kind.is_symlink())
-            {
-                folder.services.push((name, entry));
+                folder.reasons.push(path);
+                continue;
+            }
+            let Ok(kind) = entry.file_type() else { continue };
+            if name.ends_with(SUFFIX) && (kind.is_file() || kind.is_symlink()) {
+                let link = if kind.is_symlink() { fs::read_link(&path).ok() } else { None };
+                folder.services.push(Service { name, path, link });
             }
         }
         Ok(folder)
@@ -144,10 +154,9 @@ impl Links {
                 );
             }
         }
-        for (name, entry) in &folder.services {
-            if let Ok(target) = fs::read_link(entry.path()) {
-                names.extend(target.file_name().filter(|target| *target != OsStr::new(name)).and_then(text));
-            }
+        for Service { name, link, .. } in &folder.services {
+            let target = link.as_deref().and_then(Path::file_name).filter(|target| *target != OsStr::new(name));
+            names.extend(target.and_then(text));
         }
         Ok(())
     }
@@ -157,52 +166,54 @@ fn text(name: &OsStr) -> Option<String> {
     name.to_str().map(str::to_owned)
 }
 
-/// systemd's word for what becomes of a file at boot.
-fn state(
-    root: &Path,
-    folder: &Folder,
-    name: &str,
-    entry: &DirEntry,
-    links: &Links,
-    load_path: &[PathBuf],
-) -> &'static str {
-    let path = entry.path();
-    let link = fs::read_link(&path).ok();
-    let masked = if folder.is_volatile { "masked-runtime" } else { "masked" };
-    if let Some(target) = &link {
-        if target == Path::new("/dev/null") {
-            return masked;
+/// What a file's state depends on beside itself.
+struct Machine<'m> {
+    root: &'m Path,
+    load_path: &'m [PathBuf],
+    links: Links,
+}
+
+impl Machine<'_> {
+    /// systemd's word for what becomes of a file at boot.
+    fn state(&self, folder: &Folder, service: &Service) -> &'static str {
+        let Service { name, path, link } = service;
+        let masked = if folder.is_volatile { "masked-runtime" } else { "masked" };
+        if let Some(target) = link {
+            if target == Path::new("/dev/null") {
+                return masked;
+            }
+            if target.file_name() != Some(OsStr::new(name)) {
+                return "alias";
+            }
         }
-        if target.file_name() != Some(OsStr::new(name)) {
-            return "alias";
-        }
-    }
-    match folder.kind {
-        Kind::Generated => return "generated",
-        Kind::Transient => return "transient",
-        _ => {}
-    }
-    if links.persistent.contains(name) {
-        return "enabled";
-    }
-    if links.runtime.contains(name) {
-        return "enabled-runtime";
-    }
-    if let Some(target) = &link {
-        let parent = target.parent().unwrap_or(Path::new("/"));
-        let is_outside = target.is_absolute() && !load_path.iter().any(|folder| folder == parent);
         match folder.kind {
-            Kind::Persistent if is_outside => return "linked",
-            Kind::Runtime if is_outside => return "linked-runtime",
+            Kind::Generated => return "generated",
+            Kind::Transient => return "transient",
             _ => {}
         }
-    }
-    // An absolute link leads on below the root that tests put in front.
-    let content = link.filter(|target| target.is_absolute()).map_or(path, |target| below(root, &target));
-    match read_file(&content) {
-        Ok(text) if text.is_empty() => masked,
-        Ok(text) => install(&text),
-        Err(_) => "bad",
+        if self.links.persistent.contains(name) {
+            return "enabled";
+        }
+        if self.links.runtime.contains(name) {
+            return "enabled-runtime";
+        }
+        if let Some(target) = link {
+            let parent = target.parent().unwrap_or(Path::new("/"));
+            let is_outside = target.is_absolute() && !self.load_path.iter().any(|folder| folder == parent);
+            match folder.kind {
+                Kind::Persistent if is_outside => return "linked",
+                Kind::Runtime if is_outside => return "linked-runtime",
+                _ => {}
+            }
+        }
+        // An absolute link leads on below the root that tests put in front.
+        let content = link.as_deref().filter(|target| target.is_absolute());
+        let content = content.map_or_else(|| path.clone(), |target| below(self.root, target));
+        match read_file(&content) {
+            Ok(text) if text.is_empty() => masked,
+            Ok(text) => install(&text),
+            Err(_) => "bad",
+        }
     }
 }
 
