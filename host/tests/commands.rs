@@ -8,7 +8,7 @@ use std::time::Duration;
 use infini_protocol::agent::{AgentBody, Handshake, Response};
 use infini_protocol::host::{Action, HostMessage, UnsafeCommand};
 use infinihost::vm::{Command, Endpoint, RequestError, Vm, VmState};
-use support::{FakeAgent, Peer, SOON, Signed, greeting, key};
+use support::{FakeAgent, Peer, SOON, Signed, greeting, key, refused};
 use tokio::task::JoinHandle;
 
 fn endpoint(agent: &FakeAgent) -> Endpoint {
@@ -113,6 +113,21 @@ async fn a_command_of_a_connection_that_broke_before_its_handshake_is_sent_again
     let mut peer = agent.accept().await;
     let second = peer.hear_order(&cancelling("s-1")).await;
     assert_eq!(second.payload, first.payload);
+    peer.say(answer("once")).await;
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_command_that_was_refused_for_the_clock_is_sent_again_in_the_guests_time() {
+    let agent = FakeAgent::listen();
+    let vm = Vm::follow(endpoint(&agent));
+    let mut peer = second_connection(&agent, &vm).await.with_clock_off(7_200_000);
+    let (first, running) = sent_early(&vm, &mut peer, &raw("touch once").with_id("once")).await;
+    peer.say(AgentBody::Error(refused("the time is off"))).await;
+    let second = peer.hear_order(&cancelling("s-1")).await;
+    assert_eq!(second.payload, first.payload);
+    let off = second.ts.abs_diff(peer.now().unix_ms());
+    assert!(off < 20_000, "{off} ms off the guest's clock");
     peer.say(answer("once")).await;
     running.await.unwrap().unwrap();
 }

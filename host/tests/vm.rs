@@ -8,14 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use infini_protocol::ErrorCode;
-use infini_protocol::agent::{
-    AgentBody, AgentEvent, ErrorDetails, ErrorMessage, EventSeverity, Handshake, KeepAlive, Response, ScriptCompletion,
-};
+use infini_protocol::agent::{AgentBody, AgentEvent, EventSeverity, Handshake, KeepAlive, Response, ScriptCompletion};
 use infini_protocol::host::{Action, HostMessage};
 use infini_protocol::limits::MAX_LINE_BYTES;
 use infini_protocol::metrics::{CollectError, MetricsData, SystemMetrics};
 use infinihost::vm::{Endpoint, RequestError, Status, Vm, VmEvent, VmState};
-use support::{FakeAgent, Gone, SOON, greeting, handshake, key, metrics};
+use support::{FakeAgent, Gone, SOON, greeting, handshake, key, metrics, refused};
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::time::timeout;
 
@@ -218,18 +216,6 @@ async fn another_identity_is_reported_and_changes_nothing() {
         reported |= matches!(event, VmEvent::WrongVmId { expected, told } if expected == "vm-1" && told == "vm-2");
     }
     assert!(reported, "no event");
-}
-
-fn refused(why: &str) -> ErrorMessage {
-    ErrorMessage {
-        error: "refused".to_owned(),
-        details: ErrorDetails {
-            component: "auth".to_owned(),
-            error_code: ErrorCode::AuthFailed,
-            message: why.to_owned(),
-            dropped: None,
-        },
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -137,8 +137,8 @@ impl Commands {
         Ok(())
     }
 
-    /// A connection begins; what was sent in earlier ones may be lost.
-    pub fn connected(&mut self) {
+    /// Nothing that was sent is on its way any more: the connection is a new one, or the agent has refused what came before its handshake.
+    pub fn may_be_lost(&mut self) {
         self.asked.iter_mut().for_each(|asked| asked.is_early = false);
     }
 

@@ -149,7 +149,7 @@ impl Task {
         self.turn(|status, _| status.connected());
         self.sequence_before = self.sequence;
         self.send_again = true;
-        self.commands.connected();
+        self.commands.may_be_lost();
         self.greet();
         self.publish();
         let give_up_at = Instant::now() + self.silence;
@@ -300,6 +300,7 @@ impl Task {
             self.asked_offset = Some(offset);
             self.doubtful_lines = self.link.signed_lines() - self.accepted_lines;
             self.send_again = true;
+            self.commands.may_be_lost();
             self.greet();
         }
         if is_refusal && self.doubtful_lines > 0 {

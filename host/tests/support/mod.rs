@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use infini_protocol::Timestamp;
-use infini_protocol::agent::{AgentBody, AgentMessage, Handshake, KeepAlive, Metrics};
+use infini_protocol::agent::{AgentBody, AgentMessage, ErrorDetails, ErrorMessage, Handshake, KeepAlive, Metrics};
 use infini_protocol::envelope::{self, Key};
 use infini_protocol::host::HostMessage;
 use infini_protocol::metrics::MetricsData;
+use infini_protocol::{ErrorCode, Timestamp};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -239,4 +239,17 @@ pub fn greeting(vm_id: &str) -> Handshake {
 /// A sample.
 pub fn metrics(data: MetricsData) -> AgentBody {
     AgentBody::Metrics(Box::new(Metrics { data }))
+}
+
+/// A line of the host is not believed.
+pub fn refused(why: &str) -> ErrorMessage {
+    ErrorMessage {
+        error: "refused".to_owned(),
+        details: ErrorDetails {
+            component: "auth".to_owned(),
+            error_code: ErrorCode::AuthFailed,
+            message: why.to_owned(),
+            dropped: None,
+        },
+    }
 }
